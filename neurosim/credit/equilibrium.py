@@ -1,0 +1,87 @@
+"""Credit by two equilibria: equilibrium propagation, a net that settles once free and twice nudged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neurosim.plasticity import Pass, claims
+from neurosim.play import Batch, Trial, Unsupported, play
+
+State = dict[str, Tensor]
+Energy = Callable[[State, Trial], Tensor]
+
+
+def static_only(trial: Trial, who: str) -> None:
+    """Unsupported unless every layer computes at once: a relaxation needs one input per unit, not one per step."""
+    if stepped := [n for n, u in trial.inputs.items() if isinstance(u, list)]:
+        raise Unsupported(f"{who} relaxes a static net, but layer {stepped[0]!r} steps through time")
+
+
+def relax(net: nn.Module, batch: Batch, energy: Energy, x: State, steps: int, rate: float, box: Any = None) -> State:
+    """x <- x - rate d energy / dx, `steps` times, kept within `box` (low, high); x[layer] replaces the layer's input."""
+    for _ in range(steps):
+        x = {n: v.detach().requires_grad_() for n, v in x.items()}
+        grads = torch.autograd.grad(energy(x, play(net, batch, clamp=x)), list(x.values()))
+        x = {n: v.detach() - rate * g for (n, v), g in zip(x.items(), grads, strict=True)}
+        if box:
+            x = {n: v.clamp(*box) for n, v in x.items()}
+    return {n: v.detach() for n, v in x.items()}
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """E = sum_l |x_l|^2 / 2 - phi(x_l) . u_l  + beta L;   dW = (1 / 2 beta) [y y'](beta) - [y y'](-beta), rule `Hebb`.
+
+    Two nudged equilibria around one free one; the synapse is told nothing but which of them it is in (gain +-1/2 beta).
+    As beta -> 0 it is the gradient of the settled loss, with error O(beta^2). `box` keeps the states within bounds, as
+    in the original. Source: Scellier & Bengio 2017, Front Comput Neurosci 11:24; symmetric nudging: Laborieux et al.
+    2021, Front Neurosci 15:633674. Relation to backprop: gradient of the same loss in a net with feedback.
+    """
+
+    beta: float = 0.1
+    free: int = 20
+    nudged: int = 6
+    rate: float = 0.5
+    box: tuple[float, float] | None = (0.0, 1.0)
+    reads: frozenset[str] = claims("error", "transport")
+    gives: frozenset[str] = claims()
+
+    def __post_init__(self) -> None:
+        if self.beta == 0:
+            raise ValueError("beta: given 0, the nudge must differ from none")
+
+    def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
+        static_only(trial, "equilibrium propagation")
+        return {}
+
+    def energy(self, beta: float) -> Energy:
+        def E(x: State, trial: Trial) -> Tensor:
+            e = sum((x[n] ** 2).sum() / 2 - (trial.outputs[n] * u).sum() for n, u in trial.inputs.items())
+            return e + beta * trial.loss.sum() if beta else e
+
+        return E
+
+    def settle(self, net: nn.Module, batch: Batch) -> State:
+        """The free equilibrium, from the forward activity."""
+        with torch.no_grad():
+            x = {n: u.clamp(*self.box) if self.box else u for n, u in play(net, batch).inputs.items()}
+        return relax(net, batch, self.energy(0.0), x, self.free, self.rate, self.box)
+
+    def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
+        x0 = self.settle(net, batch)
+        for beta in (self.beta, -self.beta):
+            x = relax(net, batch, self.energy(beta), x0, self.nudged, self.rate, self.box)
+            with torch.no_grad():
+                trial = play(net, batch, clamp=x)
+            yield Pass(trial, gain=1 / (2 * beta))
+
+    def predict(self, net: nn.Module, batch: Batch) -> Tensor:
+        """The output of the free equilibrium."""
+        x = self.settle(net, batch)
+        with torch.no_grad():
+            return play(net, batch, clamp=x).output

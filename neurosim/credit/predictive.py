@@ -1,0 +1,103 @@
+"""Credit by prediction errors: predictive coding in values, in errors, and with fixed predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neurosim.credit.backprop import Wireless
+from neurosim.credit.equilibrium import State, relax, static_only
+from neurosim.plasticity import Pass, claims
+from neurosim.play import Batch, Trial, Unsupported, play, returned
+
+
+@dataclass(frozen=True)
+class Predictive:
+    """E = sum_l |x_l - u_l|^2 / 2 + precision L, relaxed in the values x_l;   credit_l = (x_l - u_l) / precision.
+
+    `precision` is the output's against the hidden layers'. Source: Rao & Ballard 1999; Whittington & Bogacz 2017, Neural
+    Comput 29:1229. Relation to backprop: approached as precision -> 0 (error of order precision), not equal at 1.
+    """
+
+    precision: float = 1.0
+    steps: int = 20
+    rate: float = 0.2
+    reads: frozenset[str] = claims("error", "transport")
+    gives: frozenset[str] = claims("credit")
+
+    def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
+        static_only(trial, "predictive coding in values")
+        return {}
+
+    def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
+        def E(x: State, trial: Trial) -> Tensor:
+            return sum(((x[n] - u) ** 2).sum() / 2 for n, u in trial.inputs.items()) + self.precision * trial.loss.sum()
+
+        with torch.no_grad():
+            x = dict(play(net, batch).inputs)
+        x = relax(net, batch, E, x, self.steps, self.rate)
+        with torch.no_grad():
+            trial = play(net, batch, clamp=x)
+        yield Pass(trial, {"credit": {n: (x[n] - u) / self.precision for n, u in trial.inputs.items()}})
+
+
+@dataclass(frozen=True)
+class PredictiveErrors(Wireless):
+    """The same energy in the errors e_l = x_l - u_l, which are added to the inputs;   credit_l = e_l / precision.
+
+    e <- (1 - rate) e + rate precision (-dL/du at the disturbed activity). Any net, recurrent ones too, and far faster
+    to settle. Relation to backprop: one step of rate 1 from e = 0 is backprop.
+    """
+
+    precision: float = 1.0
+    steps: int = 20
+    rate: float = 0.5
+    reads: frozenset[str] = claims("error", "transport")
+    gives: frozenset[str] = claims("credit")
+
+    def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
+        with torch.no_grad():
+            e = {r.layer: torch.zeros_like(r.u) for r in play(net, batch).records.values()}
+        for _ in range(self.steps):
+            down = returned(play(net, batch, add=e), ("credit",))["credit"]
+            e = {n: (1 - self.rate) * v + self.rate * self.precision * down.get(n, 0 * v) for n, v in e.items()}
+        with torch.no_grad():
+            trial = play(net, batch, add=e)
+        yield Pass(trial, {"credit": {n: v / self.precision for n, v in e.items()}})
+
+
+@dataclass(frozen=True)
+class FixedPrediction:
+    """e_l <- phi'(u_l) * W_{l+1}^T e_{l+1} with the predictions u held at their forward values;   credit_l = e_l.
+
+    As many steps as layers. Source: Millidge, Tschantz & Buckley 2022, Neural Comput 34:1329. Relation to backprop: equal.
+    """
+
+    steps: int = 10
+    reads: frozenset[str] = claims("error", "transport")
+    gives: frozenset[str] = claims("credit")
+
+    def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
+        static_only(trial, "predictive coding with fixed predictions")
+        return {}
+
+    def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
+        trial = play(net, batch)
+        names, u = list(trial.inputs), list(trial.inputs.values())
+        e = [torch.zeros_like(v) for v in u]
+        (top,) = torch.autograd.grad(trial.loss.sum(), u[-1], retain_graph=True)
+        for _ in range(self.steps):
+            e = [self._link(names, u, e, l) for l in range(len(u) - 1)] + [-top]
+        yield Pass(trial, {"credit": dict(zip(names, e, strict=True))})
+
+    def _link(self, names: list[str], u: list[Tensor], e: list[Tensor], l: int) -> Tensor:
+        (g,) = torch.autograd.grad(u[l + 1], u[l], e[l + 1], retain_graph=True, allow_unused=True)
+        if g is None:
+            raise Unsupported(
+                f"fixed predictions need a chain of layers, but {names[l]!r} does not drive {names[l + 1]!r}"
+            )
+        return g

@@ -1,0 +1,297 @@
+"""The whole idea. Read this first.
+
+    dW[synapse]  =  sum over passes   gain * rule.update(record, third factors, state)
+    a rule's update  =  sum over batch, time, space of   post-factor (x) pre-factor   (+ decay)     weights are [post, pre]
+
+* A **Layer** is one population of neurons and the synapses that drive it (`play.py`).
+* **play** is the only forward. Five tables say what is different this time; between them they express every credit scheme.
+* A **Record** is what one synapse group saw in one trial: pre, u, post, slope, state, weight. All detached.
+* A **Rule** makes dW from what the synapse saw and was told. It knows no learning rate, bound, optimiser or layer type.
+* A **Credit** says how often to play, and what to tell each synapse. Credit is the direction of improvement: -dL/du.
+* A **Recipe** is what is compared: rules, a credit, rates. A **Learner** adds the updates up and applies them.
+
+So backprop, feedback alignment, Hebb, BCM and STDP are interchangeable on the same network, and their updates on the
+same weights and batch can be held against each other (`alignment`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from neurosim.neurons import Neuron, Rate, identity
+from neurosim.play import Batch, Layer, Loss, Record, Trial, Unsupported, improvement, play, returned, synapses
+from neurosim.synapses import broadcast, column, outer, per_unit, rank, send, unit_mean, units
+
+__all__ = [
+    "Batch", "Credit", "Gradient", "Layer", "Learner", "Loss", "Neuron", "Pass", "RETURNED", "Rate", "Recipe", "Record",
+    "Rule", "Trial", "Unsupported", "alignment", "broadcast", "claims", "column", "forward", "identity", "improvement",
+    "match", "outer", "per_unit", "play", "rank", "returned", "send", "synapses", "unit_mean", "units",
+]  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- rules and credits
+@runtime_checkable
+class Rule(Protocol):
+    """A frozen value whose `update` is its equation. It returns dW, summed over the batch, and does nothing else."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The locality claim: record fields, third factors, "lateral", "batch", "future"."""
+        ...
+
+    def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
+        """dW like rec.weight. `third` are broadcastable to rec.post; entries of `state` are replaced, never changed."""
+        ...
+
+
+def claims(*reads: str) -> Any:
+    """The `reads` or `gives` of a rule or credit, as a field that is no parameter of it."""
+    return field(default=frozenset(reads), init=False, repr=False)
+
+
+RETURNED: Any = "returned"  # a third factor that this trial's own backward pass brings: see Pass
+
+
+class Pass(NamedTuple):
+    """One trial and what it tells: third[kind] is {layer or synapse: like post}, or [B], [T, B] for all.
+
+    third["credit"] = RETURNED stands for -dL/du of this very trial, third["signal"] = RETURNED for -dL/dy; the Learner
+    fetches all of it in one backward pass, and only where a rule reads it.
+    """
+
+    trial: Trial
+    third: Mapping[str, Any] = {}
+    gain: float = 1.0
+
+
+@runtime_checkable
+class Credit(Protocol):
+    """A frozen value: how often to play, and what to tell each synapse."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Of "error", "transport" (W transposed), "feedback" (its own weights), "loss", "noise"."""
+        ...
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """The third factors it tells."""
+        ...
+
+    def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
+        """What it owns, made once: feedback synapses (modules) and baselines (tensors). Raises Unsupported."""
+        ...
+
+    def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
+        """The trials of one update. It may replace entries of `own`; all noise comes from `generator`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """dW = credit (x) pre.  The rule of every credit that comes from an error: Rumelhart, Hinton & Williams 1986.
+
+    With credit = -dL/du it is steepest descent; with credit that took another way back it is feedback alignment,
+    predictive coding, e-prop ... At the readout, where credit is target - output, it is the delta rule (Widrow & Hoff 1960).
+    """
+
+    reads: frozenset[str] = claims("pre", "credit")
+
+    def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
+        return outer(rec, rec.pre, third["credit"])
+
+
+# ---------------------------------------------------------------------------------------------- what is compared
+def forward(net: nn.Module, batch: Batch) -> Tensor:
+    """The output of one undisturbed trial."""
+    with torch.no_grad():
+        return play(net, batch).output
+
+
+def as_it_is(net: nn.Module) -> nn.Module:
+    return net
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The unit of comparison: which rule on which synapse, told by which credit, at which rate.
+
+    Tables are by pattern of synapse name ("readout.*"), the first match wins; a synapse without a rule is frozen.
+    """
+
+    name: str
+    rules: Mapping[str, Rule | None]
+    credit: Credit
+    lr: float | Mapping[str, float] = 1e-2
+    optimizer: Callable[..., Any] | Mapping[str, Callable[..., Any]] = torch.optim.SGD
+    rest: tuple[str, ...] = ()  # patterns of parameters that are no synapses (biases, LayerNorm) and follow -dL/dp
+    loss: Loss | None = None  # instead of the task's
+    project: Callable[[str, Tensor], Tensor] | None = None  # (synapse, weight) -> weight, after each step
+    prepare: Callable[[nn.Module], nn.Module] = as_it_is  # what must differ in the net: activation, first weights
+    predict: Callable[[nn.Module, Batch], Tensor] = forward
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What its rules and its credit read together."""
+        return self.credit.reads.union(*(r.reads for r in self.rules.values() if r is not None))
+
+
+V = TypeVar("V")
+
+
+def match(patterns: Mapping[str, V] | V, name: str) -> V | None:
+    """The value of the first pattern that fits the name; a value that is no table fits every name."""
+    if not isinstance(patterns, Mapping):
+        return patterns
+    return next((v for p, v in patterns.items() if fnmatchcase(name, p)), None)
+
+
+_SEEN = frozenset({"pre", "u", "post", "slope", "weight", "state", "lateral", "batch", "future"})
+
+
+class Learner:
+    """A net that learns by a recipe.
+
+    `updates` computes the mean dW and changes nothing; `step` applies it. Noise comes from (seed, number of steps
+    done). Raises Unsupported with one sentence where the recipe cannot run on the net.
+    """
+
+    def __init__(self, net: nn.Module, recipe: Recipe, example: Batch, seed: int = 0) -> None:
+        self.net, self.recipe, self.seed, self.steps = recipe.prepare(net), recipe, seed, 0
+        self.state: dict[str, dict[str, Tensor]] = {}  # by synapse, what its rule remembers
+        self.device = next(self.net.parameters()).device
+        trial = play(self.net, self._batch(example))
+        self.own: dict[str, Any] = recipe.credit.wire(trial, self._generator("wire"))
+        self.rules = {n: match(recipe.rules, n) for n in (*trial.weights, *self.own)}
+        self._check(trial, example)
+        named = dict(self.net.named_parameters())
+        self.rest = {n: p for n, p in named.items() if any(fnmatchcase(n, q) for q in recipe.rest)}
+        plastic = {n: named[f"{n}.weight"] for n in trial.weights if self.rules[n]}
+        feedback = {n: m.weight for n, m in self.own.items() if isinstance(m, nn.Module)}
+        self.weights: dict[str, Tensor] = {**plastic, **feedback, **self.rest}
+        self.optimizers = self._optimizers()
+
+    def _check(self, trial: Trial, example: Batch) -> None:
+        told = self.recipe.credit.gives | frozenset(example.signals)
+        for pattern in self.recipe.rules:
+            if not any(fnmatchcase(n, pattern) for n in self.rules):
+                raise Unsupported(
+                    f"{self.recipe.name}: no synapse matches {pattern!r}, there are {', '.join(trial.weights)}"
+                )
+        for n, rule in self.rules.items():
+            if rule and (lacking := rule.reads - _SEEN - told):
+                raise Unsupported(
+                    f"{self.recipe.name}: {type(rule).__name__} on {n} reads {', '.join(sorted(lacking))}, "
+                    f"but {type(self.recipe.credit).__name__} gives {', '.join(sorted(told)) or 'nothing'}"
+                )
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        groups: dict[Callable[..., Any], dict[float, list[Tensor]]] = {}
+        for n, p in self.weights.items():
+            rate, make = match(self.recipe.lr, n), match(self.recipe.optimizer, n)
+            if rate is None or make is None:
+                raise ValueError(f"lr, optimizer: {self.recipe.name} gives no rate or no optimiser for {n!r}")
+            groups.setdefault(make, {}).setdefault(float(rate), []).append(p)
+        return [
+            make([{"params": ps, "lr": rate} for rate, ps in by_rate.items()], lr=0.0)
+            for make, by_rate in groups.items()
+        ]
+
+    def _batch(self, batch: Batch) -> Batch:
+        return replace(batch, loss=self.recipe.loss) if self.recipe.loss else batch
+
+    def _generator(self, moment: int | str) -> torch.Generator:
+        digest = hashlib.blake2b(f"{self.seed} {moment}".encode(), digest_size=4).digest()
+        return torch.Generator(self.device).manual_seed(int.from_bytes(digest, "big"))
+
+    def updates(self, batch: Batch) -> dict[str, Tensor]:
+        """Mean dW by synapse (and -dL/dp by name of a `rest` parameter). Changes nothing."""
+        return self._updates(batch)[0]
+
+    def _updates(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, Any]]:
+        state, own = {n: dict(s) for n, s in self.state.items()}, dict(self.own)
+        dw: dict[str, Tensor] = {}
+        batch = self._batch(batch)
+        for p in self.recipe.credit.passes(self.net, batch, own, self._generator(self.steps)):
+            for n, d in self._told(p, {**batch.signals, **p.third}, state):
+                dw[n] = dw[n] + d if n in dw else d
+        return dw, state, own
+
+    def _told(self, p: Pass, third: Mapping[str, Any], state: dict[str, dict[str, Tensor]]) -> list[tuple[str, Tensor]]:
+        # One backward pass for all this pass asks: the weights of Gradient synapses (their credit (x) pre is -dL/dW),
+        # the drives and outputs where another rule reads credit or signal, and the rest.
+        trial, scale = p.trial, p.gain / p.trial.batch.size
+        kinds = [k for k in ("credit", "signal") if third.get(k) is RETURNED]
+        at = {"credit": trial.inputs, "signal": trial.outputs}
+        wanted: dict[tuple[str, str], Any] = {("rest", n): q for n, q in self.rest.items()}
+        local: list[tuple[str, Rule]] = []
+        for n in trial.records:
+            rule = self.rules.get(n)
+            if isinstance(rule, Gradient) and "credit" in kinds and trial.weights[n].requires_grad:
+                wanted["weight", n] = trial.weights[n]
+            elif rule:
+                local.append((n, rule))
+                layer = n.rpartition(".")[0]
+                wanted |= {(k, layer): at[k][layer] for k in kinds if k in rule.reads and layer in at[k]}
+        alone = not any(kind in at for kind, _ in wanted)  # then autograd may scale for us
+        found = improvement(trial, wanted, scale if alone else 1.0) if wanted else {}
+        out = [(n, g if alone else g * scale) for (kind, n), g in found.items() if kind in ("weight", "rest")]
+        with torch.no_grad():
+            for n, rule in local:
+                rec, told = trial.records[n], {}
+                for k, v in third.items():
+                    if k not in rule.reads:
+                        continue
+                    if v is RETURNED:
+                        v = found.get((k, rec.layer))
+                    elif isinstance(v, Mapping):
+                        v = v.get(n, v.get(rec.layer))
+                    else:
+                        v = broadcast(rec, v)
+                    if v is not None:
+                        told[k] = v
+                if rule.reads - _SEEN <= told.keys():  # where no credit returns, nothing is learned
+                    out.append((n, rule.update(rec, told, state.setdefault(n, {})) * scale))
+        return out
+
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Apply the updates through the optimiser, then `project`; returns the dW it applied."""
+        dw, self.state, self.own = self._updates(batch)
+        self.steps += 1
+        for n, p in self.weights.items():
+            p.grad = -dw[n] if n in dw else None  # the only minus
+        for optimizer in self.optimizers:
+            optimizer.step()
+        if self.recipe.project:
+            with torch.no_grad():
+                for n, p in self.weights.items():
+                    p.copy_(self.recipe.project(n, p))
+        return dw
+
+    def predict(self, batch: Batch) -> Tensor:
+        """The output the recipe answers with: a forward trial, or a settled one."""
+        return self.recipe.predict(self.net, batch)
+
+
+# ---------------------------------------------------------------------------------------------- held against backprop
+def alignment(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+    """cos(dW, -dL/dW) by plastic synapse: the recipe's update against backprop's on the same weights and batch.
+
+    0-dimensional tensors (nothing waits for the device); nan where either update is zero.
+    """
+    dw, trial = learner.updates(batch), play(learner.net, learner._batch(batch))
+    true = improvement(trial, {n: trial.weights[n] for n in dw if n in trial.weights})
+    return {n: cosine(dw[n], g) for n, g in true.items()}
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """a.b / (|a| |b|) over all entries; nan if either is zero."""
+    a, b = a.flatten(), b.flatten()
+    return (a @ b) / (a.norm() * b.norm())

@@ -1,0 +1,93 @@
+"""Synapse geometry: how activity goes through a weight, and how pre and post factors come back onto it.
+
+This is the only code that knows layer types. Everything else says `outer(rec, pre, post)` and is right for dense,
+convolutional, recurrent and attention weights alike. Shapes: a sample's units have `rank(synapse)` axes (1 for
+`nn.Linear`, [C, L] for `nn.Conv1d`, [C, H, W] for `nn.Conv2d`); in front of them stand B, or T and B.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import vjp
+
+
+class HasWeight(Protocol):
+    """What `outer` and `units` need of a record: the synapse's geometry and its weight."""
+
+    @property
+    def synapse(self) -> nn.Module: ...
+    @property
+    def weight(self) -> Tensor: ...
+
+
+_RANK: dict[type, int] = {nn.Linear: 1, nn.Conv1d: 2, nn.Conv2d: 3}
+
+
+def rank(synapse: nn.Module) -> int:
+    """Number of axes of one sample's units: 1 for dense, 2 for Conv1d, 3 for Conv2d. ValueError for other types."""
+    try:
+        return _RANK[type(synapse)]
+    except KeyError:
+        raise ValueError(f"synapse: given {type(synapse).__name__}, allowed are Linear, Conv1d, Conv2d") from None
+
+
+def send(synapse: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """u = W x + b: [..., *pre] -> [..., *post], with the weight given, not the synapse's own."""
+    r = rank(synapse)
+    if r == 1:
+        return F.linear(x, weight, bias)
+    if x.dim() == r + 1:
+        return synapse._conv_forward(x, weight, bias)
+    u = synapse._conv_forward(x.reshape(-1, *x.shape[-r:]), weight, bias)  # time and batch on one axis
+    return u.reshape(*x.shape[:-r], *u.shape[1:])
+
+
+def outer(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:
+    """dW = sum over batch, time and places of post (x) pre.
+
+    pre  [..., *pre unit],  post  [..., *post unit]  ->  like rec.weight.  Dense is one matmul, conv one
+    `convolution_backward`; any other padding goes through the reference.
+    """
+    m = rec.synapse
+    r = rank(m)
+    if r == 1:
+        return post.flatten(0, -2).T @ pre.flatten(0, -2)
+    if m.padding_mode != "zeros" or isinstance(m.padding, str):
+        return outer_by_vjp(rec, pre, post)
+    weight_of = torch.nn.grad.conv1d_weight if r == 2 else torch.nn.grad.conv2d_weight
+    pre, post = pre.reshape(-1, *pre.shape[-r:]), post.reshape(-1, *post.shape[-r:])
+    return weight_of(pre, rec.weight.shape, post, m.stride, m.padding, m.dilation, m.groups)
+
+
+def outer_by_vjp(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:
+    """The reference of `outer`: the vector-Jacobian product of `send` in the weight. Any synapse, slower."""
+    return vjp(lambda w: send(rec.synapse, pre, w), torch.zeros_like(rec.weight))[1](post)[0]
+
+
+def units(rec: HasWeight, y: Tensor) -> Tensor:
+    """[..., *post unit] -> [M, post]: every sample, step and place is a row. For Gram matrices, softmax, top-k."""
+    return y.movedim(-rank(rec.synapse), -1).flatten(0, -2)
+
+
+def column(rec: HasWeight, value: Tensor) -> Tensor:
+    """[post] -> [post, 1, ...], to stand against the weight."""
+    return value.reshape(-1, *[1] * (rec.weight.dim() - 1))
+
+
+def per_unit(rec: HasWeight, y: Tensor) -> Tensor:
+    """sum over batch, time and places of y, to stand against the weight; the partner of `outer` in a decay term."""
+    return column(rec, units(rec, y).sum(0))
+
+
+def unit_mean(rec: HasWeight, y: Tensor) -> Tensor:
+    """Mean over batch, time and places of y, shaped to stand against post."""
+    return units(rec, y).mean(0).reshape(-1, *[1] * (rank(rec.synapse) - 1))
+
+
+def broadcast(rec: HasWeight, value: Tensor) -> Tensor:
+    """A third factor [B] or [T, B] (or a single number) made to stand against post [(T,) B, *unit]."""
+    return value.reshape(*value.shape, *[1] * rank(rec.synapse)) if value.dim() else value
