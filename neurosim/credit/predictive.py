@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.credit.backprop import Wireless
-from neurosim.credit.equilibrium import State, relax, static_only
+from neurosim.credit.equilibrium import State, pull, relax, static_only
 from neurosim.plasticity import Pass, claims
 from neurosim.play import Batch, Trial, Unsupported, play, returned
 
@@ -34,12 +34,16 @@ class Predictive:
         return {}
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
-        def E(x: State, trial: Trial) -> Tensor:
-            return sum(((x[n] - u) ** 2).sum() / 2 for n, u in trial.inputs.items()) + self.precision * trial.loss.sum()
+        def dE(x: State, trial: Trial) -> Iterable[Tensor]:
+            """e - d/dx (e . u) + precision dL/dx, e = x - u held fixed."""
+            with torch.no_grad():
+                e = [x[n] - u for n, u in trial.inputs.items()]
+            top = torch.full_like(trial.loss, -self.precision)
+            return (v - g for v, g in zip(e, pull(x, [*trial.inputs.values(), trial.loss], [*e, top]), strict=True))
 
         with torch.no_grad():
             x = dict(play(net, batch).inputs)
-        x = relax(net, batch, E, x, self.steps, self.rate)
+        x = relax(net, batch, dE, x, self.steps, self.rate)
         with torch.no_grad():
             trial = play(net, batch, clamp=x)
         yield Pass(trial, {"credit": {n: (x[n] - u) / self.precision for n, u in trial.inputs.items()}})

@@ -1,0 +1,15 @@
+"""Networks made of `Layer`s, by name: `NETWORKS[name](shape of one input, number of outputs)` -> nn.Module.
+
+Your own: any nn.Module whose synapses are in Layers, the last one called "readout".
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from neurosim.networks.cnn import cnn
+from neurosim.networks.mlp import mlp
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
+
+__all__ = ["NETWORKS", "cnn", "mlp"]
