@@ -287,7 +287,7 @@ def alignment(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     0-dimensional tensors (nothing waits for the device); nan where either update is zero.
     """
     dw, trial = learner.updates(batch), play(learner.net, learner._batch(batch))
-    true = improvement(trial, {n: trial.weights[n] for n in dw if n in trial.weights})
+    true = improvement(trial, {n: w for n, w in trial.weights.items() if n in dw})
     return {n: cosine(dw[n], g) for n, g in true.items()}
 
 

@@ -56,9 +56,7 @@ class EPropOnline:
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         if rank(rec.synapse) > 1:
-            raise Unsupported(
-                f"{rec.name}: online e-prop keeps an eligibility per synapse, dense only; use EProp"
-            )
+            raise Unsupported(f"{rec.name}: online e-prop keeps an eligibility per synapse, dense only; use EProp")
         n = self.neuron
         alpha, rho = decay(n.tau_m, rec.dt), decay(n.tau_a, rec.dt)
         beta: Any = n.beta[:, None] if isinstance(n.beta, Tensor) else n.beta

@@ -186,6 +186,10 @@ class Task:
         for x, y in zip(split.test_x.split(size), split.test_y.split(size), strict=True):
             yield Batch(split.inputs(x), y, cross_entropy)
 
+    def probe(self, split: Split, size: int = 128) -> Batch:
+        """The split's first training samples as one batch, on which updates are held against each other."""
+        return Batch(split.inputs(split.train_x[:size]), split.train_y[:size], cross_entropy)
+
     def score(self, output: Tensor, target: Tensor) -> float:
         """Accuracy: the mean of argmax(output) == target over the samples given. output [B, K], target [B]."""
         return (output.argmax(-1) == target).double().mean().item()

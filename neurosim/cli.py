@@ -1,0 +1,296 @@
+"""The command line: compare, study, check, figure, list, explain.  Exit 0 done, 1 a claim failed or a run diverged,
+2 wrong use (one line, no traceback), 130 interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+INTERRUPTED = 130
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> str:
+    """The name, if it is known; else a usage error with the nearest valid ones."""
+    known = list(known)
+    if name in known:
+        return name
+    near = get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    raise click.UsageError(f"unknown {kind} {name!r}: {hint}")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="neurosim")
+def cli() -> None:
+    """Brain-inspired learning rules side by side with backpropagation."""
+
+
+def options(*names: str) -> Callable[[Any], Any]:
+    """The flags that the commands share."""
+    path = click.Path(path_type=Path, file_okay=False)
+    flags = {
+        "network": click.option("--network", help="mlp, cnn; default: the task's"),
+        "rules": click.option("--rules", default=None, help="core (default), all, or SLUG,SLUG,..."),
+        "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
+        "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),
+        "device": click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
+        "data": click.option("--data", type=path, help="folder of IDX files (or set NEUROSIM_DATA)"),
+        "out": click.option("--out", type=path, help="where to write; default figures/, or runs/ for --quick"),
+        "json": click.option("--json", "as_json", is_flag=True, help="print the manifest instead of the table"),
+        "quick": click.option("--quick", is_flag=True, help="2 seeds, small: the shape of the result"),
+        "full": click.option("--full", is_flag=True, help="20 seeds"),
+        "workers": click.option("--workers", type=click.IntRange(1), help="processes (default: one a core)"),
+    }
+
+    def add(f: Any) -> Any:
+        for n in reversed(names):
+            f = flags[n](f)
+        return f
+
+    return add
+
+
+# ---------------------------------------------------------------------------------------------- compare
+@cli.command()
+@click.argument("task")
+@options("network", "rules", "seeds", "epochs", "device", "data", "out", "json", "quick", "full", "workers")
+def compare(
+    task: str,
+    network: str | None,
+    rules: str | None,
+    seeds: int | None,
+    epochs: int | None,
+    device: str,
+    data: Path | None,
+    out: Path | None,
+    as_json: bool,
+    quick: bool,
+    full: bool,
+    workers: int | None,
+) -> int:
+    """Compare learning rules on TASK (digits, fashion, mnist): the same first weights, the same batches."""
+    from neurosim import compare as comparing
+    from neurosim import figures, recipes, report
+    from neurosim.networks import NETWORKS
+    from neurosim.tasks import TASKS
+
+    both_sizes(quick, full)
+    make_task = TASKS[nearest("task", task, TASKS)]
+    chosen = line_up(rules)
+    shown = make_task(data)
+    network = nearest("network", network or shown.network, NETWORKS)
+    device = usable(device)
+    plain = not (rules or seeds or epochs or quick)
+    if quick:
+        train, test, quick_epochs = recipes.QUICK[task]
+        shown, epochs = shown.limited(train, test), epochs or quick_epochs
+    epochs = epochs or recipes.EPOCHS[task]
+    seeds = seeds or (2 if quick else 20 if full else 5)
+    workers = workers or (1 if device == "cuda" else min(os.cpu_count() or 1, len(chosen) * seeds))
+    name, folder = f"compare-{task}-{network}", out or Path("figures" if plain else "runs")
+
+    start = time.perf_counter()
+    running = comparing.run_cells(
+        chosen, NETWORKS[network], shown, epochs=epochs, seeds=range(seeds), device=device, workers=workers
+    )
+    cells, interrupted = collect(running, len(chosen) * seeds, name)
+    if not cells:
+        raise Interrupted(f"{name}: interrupted before a cell was finished, nothing was written")
+    if interrupted and out is None:
+        folder = Path("runs")  # a part never replaces a whole
+    cells.sort(key=lambda c: ([r.name for r in chosen].index(c.recipe), c.seed))
+    found = comparing.summary(cells, chosen)
+    for r in chosen:
+        if r.name in found:
+            found[r.name]["prepared"] = report.prepared(r)
+    manifest = {
+        "command": "neurosim " + " ".join(sys.argv[1:]),
+        "config": {"task": task, "network": network, "epochs": epochs, "quick": quick, "workers": workers,
+                   "n_train": cells[0].n_train, "n_test": cells[0].n_test, "interrupted": interrupted},
+        "seeds": list(range(seeds)),
+        "device": device,
+        "seconds": round(time.perf_counter() - start, 1),
+        "metric": shown.metric,
+        "recipes": found,
+    }  # fmt: skip
+    reaches = recipes.REACHES.get((task, network), {}) if plain and not interrupted else {}
+    claims = [
+        figures.claim(f"{slug}: mean test {shown.metric}", report.average(found[slug]["test"]), ">=", least,
+                      source="project target, 5 seeds")
+        for slug, least in reaches.items()
+    ]  # fmt: skip
+    rows = comparing.rows_of(cells)
+    png = figures.save(name, figures.comparison(rows, manifest), rows, claims, found, out=folder, manifest=manifest)
+    manifest["claims"] = claims
+    if as_json:
+        click.echo(json.dumps(json.loads(png.with_suffix(".json").read_text()), indent=2))
+    else:
+        console = Console() if sys.stdout.isatty() else Console(width=150)
+        title = f"{task}, {network}: {seeds} seeds, {epochs} epochs of {cells[0].n_train:,}, {cells[0].n_test:,} tested"
+        console.print(report.comparison_table(title, found, shown.metric))
+        if claims:
+            console.print(report.claims_table(claims))
+    files = f"{png.with_suffix('')}.png, .csv and .json"
+    if interrupted:
+        raise Interrupted(f"{name}: interrupted; {len(cells)} of {len(chosen) * seeds} cells were finished, in {files}")
+    click.echo(f"written: {files} ({manifest['seconds']:.0f} s)", err=as_json)
+    return int(any(c.status == "diverged" for c in cells) or not all(c["holds"] for c in claims))
+
+
+class Interrupted(click.ClickException):
+    exit_code = INTERRUPTED
+
+
+def line_up(rules: str | None) -> list[Any]:
+    """The recipes named by --rules: core, all, or slugs."""
+    from neurosim.recipes import CORE, RECIPES
+
+    if rules is None or rules == "core":
+        return [*CORE.values(), *(r for n, r in RECIPES.items() if n == "backprop-bounded")]
+    if rules == "all":
+        return list(RECIPES.values())
+    return [RECIPES[nearest("rule", slug.strip(), RECIPES)] for slug in dict.fromkeys(rules.split(","))]
+
+
+def usable(device: str) -> str:
+    """auto -> cuda where there is one."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.UsageError("--device cuda: torch sees no CUDA device here, use --device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def both_sizes(quick: bool, full: bool) -> None:
+    if quick and full:
+        raise click.UsageError("--quick and --full exclude each other")
+
+
+def collect(running: Iterable[Any], total: int, name: str) -> tuple[list[Any], bool]:
+    """All that finishes, with time left on stderr where that is a terminal; and whether Ctrl-C ended it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    done: list[Any] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        job = bar.add_task(name, total=total)
+        try:
+            for cell in running:
+                done.append(cell)
+                bar.update(job, advance=1, description=f"{name}  {cell.recipe}")
+        except KeyboardInterrupt:
+            return done, True
+    return done, False
+
+
+# ---------------------------------------------------------------------------------------------- the other commands
+@cli.command()
+@click.argument("name")
+@options("seeds", "data", "out", "quick", "full")
+def study(name: str, seeds: int | None, data: Path | None, out: Path | None, quick: bool, full: bool) -> int:
+    """Run the study NAME: one question, one figure, its claims checked."""
+    from neurosim import study as running
+
+    both_sizes(quick, full)
+    nearest("study", name, running.studies())
+    return running.run_study(name, quick=quick, full=full, seeds=seeds, out=out, data=data)
+
+
+@cli.command()
+@click.argument("names", nargs=-1)
+@options("data", "quick")
+def check(names: Sequence[str], data: Path | None, quick: bool) -> int:
+    """Run studies (default: all but the timing ones) into runs/ and see whether every claim holds."""
+    from neurosim import study as running
+
+    known = running.studies()
+    chosen = [nearest("study", n, known) for n in names] or [n for n in known if not n.startswith("speed_")]
+    failed = [n for n in chosen if running.run_study(n, quick=quick, out=Path("runs"), data=data)]
+    click.echo(
+        f"{len(chosen) - len(failed)} of {len(chosen)} hold" + (f"; failed: {', '.join(failed)}" if failed else "")
+    )
+    return int(bool(failed))
+
+
+@cli.command()
+@click.argument("name")
+@options("out")
+def figure(name: str, out: Path | None) -> int:
+    """Draw the figure NAME again from its CSV and JSON, without running anything."""
+    from neurosim import study as running
+
+    folder = out or Path("figures")
+    nearest("figure", name, sorted(p.stem for p in folder.glob("*.json")))
+    click.echo(f"written: {running.redraw(name, folder)}")
+    return 0
+
+
+@cli.command("list")
+@click.argument("kind", type=click.Choice(["rules", "recipes", "tasks", "networks", "studies"]))
+def list_(kind: str) -> int:
+    """List rules, recipes, tasks, networks or studies."""
+    import inspect
+
+    known: dict[str, Any]
+    if kind == "rules":
+        from neurosim.rules import ALL
+
+        known = {n: type(r) for n, r in ALL.items()}
+    elif kind == "recipes":
+        from neurosim.recipes import RECIPES
+
+        from neurosim.report import one_line
+
+        for n, r in RECIPES.items():
+            click.echo(f"{n:26s} {one_line(r)}")
+        return 0
+    elif kind == "tasks":
+        from neurosim.tasks import TASKS as known
+    elif kind == "networks":
+        from neurosim.networks import NETWORKS as known
+    else:
+        from neurosim.study import studies
+
+        known = {n: "" for n in studies()}
+    for n, thing in known.items():
+        doc = (inspect.getdoc(thing) or "").splitlines() if thing else []
+        click.echo(f"{n:26s} {doc[0] if doc else ''}".rstrip())
+    return 0
+
+
+@cli.command()
+@click.argument("name")
+def explain(name: str) -> int:
+    """A recipe's or a rule's equation, what it reads, its relation to backprop, its source."""
+    from neurosim import report
+    from neurosim.recipes import RECIPES
+    from neurosim.rules import ALL
+
+    nearest("recipe or rule", name, [*RECIPES, *ALL])
+    click.echo(report.explain_recipe(RECIPES[name]) if name in RECIPES else report.explain_rule(ALL[name]))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The entry point: every user error is one line on stderr."""
+    try:
+        code = cli.main(argv, standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"neurosim: {' '.join(error.format_message().split())}", err=True)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("neurosim: interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except (ValueError, FileNotFoundError) as error:
+        click.echo(f"neurosim: {error}", err=True)
+        sys.exit(2)
+    sys.exit(code or 0)

@@ -1,0 +1,146 @@
+"""What the commands print: the comparison as a table, claims as a table, and a recipe or rule explained."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from neurosim.plasticity import Recipe, Rule
+from neurosim.statistics import interval
+
+
+def comparison_table(title: str, recipes: Mapping[str, Mapping[str, Any]], metric: str) -> Table:
+    """The rows of the main table, from the manifest's `recipes`."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1))
+    table.add_column("rule", no_wrap=True)
+    table.add_column("reads", style="dim", ratio=1, min_width=9)
+    for head, width in ((f"test {metric}", 7), ("gap to backprop", 8), ("p", 5), ("over frozen", 7), ("p", 5)):
+        table.add_column(head, justify="right", min_width=width)
+    for head, width in (("half gap at", 7), ("align", 5), ("s", 3)):
+        table.add_column(head, justify="right", min_width=width)
+    for name, r in recipes.items():
+        if r["status"] != "ok" and not any(map(math.isfinite, r["test"])):
+            table.add_row(name, f"{r['status']}: {r['reason']}", *["-"] * 8)
+            continue
+        gap, over = r.get("difference_to_backprop"), r.get("difference_to_frozen")
+        table.add_row(
+            name + ("" if r["status"] == "ok" else f" [{r['status']}]"),
+            ", ".join(r["reads"]),
+            spread(r["test"]),
+            f"{gap[0]:+.3f}" if gap else "-",
+            probability(r.get("p_vs_backprop")),
+            f"{over[0]:+.3f}" if over else "-",
+            probability(r.get("p_vs_frozen")),
+            half_gap(r["samples_to_half"]),
+            " ".join(f"{average(v):.2f}" for v in r["alignment"].values()) or "-",
+            f"{average(r['seconds']):.1f}",
+        )
+    table.caption = (
+        "mean ± 95 % interval over seeds; p: paired t over seeds, corrected for overlapping training sets, Holm over "
+        "rules; half gap at: samples seen when half the gap from frozen to backprop was closed; align: cosine with "
+        "backprop's update by plastic layer, last epoch; s: training seconds a seed"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def average(values: Sequence[float]) -> float:
+    """Mean of those that are finite; nan for none."""
+    finite = [v for v in values if v is not None and math.isfinite(v)]
+    return interval(finite)[0] if finite else math.nan
+
+
+def spread(values: Sequence[float]) -> str:
+    finite = [v for v in values if math.isfinite(v)]
+    mean, half = interval(finite)
+    return f"{mean:.3f}" + (f" ± {half:.3f}" if math.isfinite(half) else "")
+
+
+def probability(p: float | None) -> str:
+    if p is None or math.isnan(p):
+        return "-"
+    return "<.001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+
+
+def half_gap(samples: Sequence[int | None]) -> str:
+    """Mean over the seeds that got there, and how many did."""
+    got = [s for s in samples if s is not None]
+    if not got:
+        return "not reached"
+    mean = f"{sum(got) / len(got):,.0f}"
+    return mean if len(got) == len(samples) else f"{mean} ({len(got)}/{len(samples)})"
+
+
+def claims_table(claims: Iterable[Mapping[str, Any]]) -> Table:
+    """Each claim with what was expected and what came out."""
+    table = Table(title="claims", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for head in ("claim", "expected", "got", "source", "holds"):
+        table.add_column(head)
+    for c in claims:
+        expected = f"{c['relation']} {c['expected']}" + (f" ± {c['tolerance']:g}" if c.get("tolerance") else "")
+        got = f"{c['got']:.4g}" if isinstance(c["got"], float) else str(c["got"])
+        holds = "yes" if c["holds"] else "[bold red]NO[/]"
+        table.add_row(c["name"], expected, got, c.get("source", ""), holds)
+    return table
+
+
+def name_of(f: Any) -> str:
+    """A function, class or partial as a reader would call it."""
+    if isinstance(f, partial):
+        args = ", ".join(f"{k}={v}" for k, v in f.keywords.items())
+        return f"{name_of(f.func)}({args})"
+    return getattr(f, "__name__", type(f).__name__)
+
+
+def prepared(recipe: Recipe) -> str:
+    """What `prepare` changed in the net, in words; "" for nothing."""
+    f = recipe.prepare
+    doc = (inspect.getdoc(f.func if isinstance(f, partial) else f) or "").strip()
+    args = ", ".join(f"{k} {v}" for k, v in f.keywords.items()) if isinstance(f, partial) else ""
+    return f"{doc} ({args})" if doc and args else doc
+
+
+def explain_rule(rule: Rule) -> str:
+    """Equation, source and what it reads."""
+    value = "" if repr(rule) == f"{type(rule).__name__}()" else f"\nvalue    {rule!r}"
+    return f"{type(rule).__name__}\n\n{inspect.getdoc(type(rule))}\n\nreads    {', '.join(sorted(rule.reads))}{value}"
+
+
+def explain_recipe(recipe: Recipe) -> str:
+    """Equations, what is read, how it relates to backprop, the source; and every choice the recipe made."""
+    lines = [recipe.name, "", f"credit   {recipe.credit!r}", _indent(recipe.credit)]
+    for pattern, rule in recipe.rules.items():
+        lines += ["", f"rule     {pattern}: {rule!r}" if rule else f"rule     {pattern}: none, frozen"]
+        lines += [_indent(rule)] if rule else []
+    lines += [
+        "",
+        f"reads    {', '.join(sorted(recipe.reads))}",
+        f"optimiser {table_of(recipe.optimizer, name_of)}",
+        f"rate     {table_of(recipe.lr, str)}",
+        f"loss     {name_of(recipe.loss) if recipe.loss else 'the task’s'}",
+        f"prepared {prepared(recipe) or 'nothing: the net as it is'}",
+        f"answers  {'after settling' if name_of(recipe.predict) != 'forward' else 'from one forward trial'}",
+    ]
+    return "\n".join(lines)
+
+
+def one_line(recipe: Recipe) -> str:
+    """Which rules under which credit."""
+    rules = ", ".join(f"{p}: {type(r).__name__ if r else 'frozen'}" for p, r in recipe.rules.items())
+    return f"{type(recipe.credit).__name__} ({rules})"
+
+
+def table_of(value: Any, show: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {show(v)}" for k, v in value.items())
+    return show(value)
+
+
+def _indent(value: Any) -> str:
+    return "\n".join(f"         {line}" for line in (inspect.getdoc(type(value)) or "").splitlines())
