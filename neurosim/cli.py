@@ -24,7 +24,7 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> str:
     if name in known:
         return name
     near = get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(dict.fromkeys(known)) or 'none'}"
     raise click.UsageError(f"unknown {kind} {name!r}: {hint}")
 
 
@@ -81,6 +81,7 @@ def compare(
     from neurosim import compare as comparing
     from neurosim import figures, recipes, report
     from neurosim.networks import NETWORKS
+    from neurosim.study import show
     from neurosim.tasks import TASKS
 
     both_sizes(quick, full)
@@ -113,7 +114,7 @@ def compare(
         if r.name in found:
             found[r.name]["prepared"] = report.prepared(r)
     manifest = {
-        "command": "neurosim " + " ".join(sys.argv[1:]),
+        "command": typed(),
         "config": {"task": task, "network": network, "epochs": epochs, "quick": quick, "workers": workers,
                    "n_train": cells[0].n_train, "n_test": cells[0].n_test, "interrupted": interrupted},
         "seeds": list(range(seeds)),
@@ -138,7 +139,7 @@ def compare(
         title = f"{task}, {network}: {seeds} seeds, {epochs} epochs of {cells[0].n_train:,}, {cells[0].n_test:,} tested"
         console.print(report.comparison_table(title, found, shown.metric))
         if claims:
-            console.print(report.claims_table(claims))
+            show(claims, console)
     files = f"{png.with_suffix('')}.png, .csv and .json"
     if interrupted:
         raise Interrupted(f"{name}: interrupted; {len(cells)} of {len(chosen) * seeds} cells were finished, in {files}")
@@ -168,6 +169,11 @@ def usable(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise click.UsageError("--device cuda: torch sees no CUDA device here, use --device cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def typed() -> str:
+    """The command as it was typed."""
+    return "neurosim " + " ".join(sys.argv[1:])
 
 
 def both_sizes(quick: bool, full: bool) -> None:
@@ -202,7 +208,11 @@ def study(name: str, seeds: int | None, data: Path | None, out: Path | None, qui
 
     both_sizes(quick, full)
     nearest("study", name, running.studies())
-    return running.run_study(name, quick=quick, full=full, seeds=seeds, out=out, data=data)
+    mode = running.load_study(name).mode(quick, full, seeds, out, data)
+    claims = running.run_study(name, mode, typed())
+    running.show(claims)
+    click.echo(f"written: {mode.out / name}.png, .csv and .json")
+    return int(not all(c["holds"] for c in claims))
 
 
 @cli.command()
@@ -214,7 +224,12 @@ def check(names: Sequence[str], data: Path | None, quick: bool) -> int:
 
     known = running.studies()
     chosen = [nearest("study", n, known) for n in names] or [n for n in known if not n.startswith("speed_")]
-    failed = [n for n in chosen if running.run_study(n, quick=quick, out=Path("runs"), data=data)]
+    failed = []
+    for n in chosen:
+        claims = running.run_study(n, running.load_study(n).mode(quick, out=Path("runs"), data=data), typed())
+        click.echo(n)
+        running.show(claims)
+        failed += [n] if not all(c["holds"] for c in claims) else []
     click.echo(
         f"{len(chosen) - len(failed)} of {len(chosen)} hold" + (f"; failed: {', '.join(failed)}" if failed else "")
     )
@@ -247,7 +262,6 @@ def list_(kind: str) -> int:
         known = {n: type(r) for n, r in ALL.items()}
     elif kind == "recipes":
         from neurosim.recipes import RECIPES
-
         from neurosim.report import one_line
 
         for n, r in RECIPES.items():

@@ -63,7 +63,7 @@ class Pass(NamedTuple):
     """One trial and what it tells: third[kind] is {layer or synapse: like post}, or [B], [T, B] for all.
 
     third["credit"] = RETURNED stands for -dL/du of this very trial, third["signal"] = RETURNED for -dL/dy; the Learner
-    fetches all of it in one backward pass, and only where a rule reads it.
+    fetches all of it in one backward pass, and only where a rule reads it; the graph is spent by that.
     """
 
     trial: Trial
@@ -167,6 +167,7 @@ class Learner:
         self.net, self.recipe, self.seed, self.steps = recipe.prepare(net), recipe, seed, 0
         self.state: dict[str, dict[str, Tensor]] = {}  # by synapse, what its rule remembers
         self.device = next(self.net.parameters()).device
+        self._noise = torch.Generator(self.device)
         trial = play(self.net, self._batch(example))
         self.own: dict[str, Any] = recipe.credit.wire(trial, self._generator("wire"))
         self.rules = {n: match(recipe.rules, n) for n in (*trial.weights, *self.own)}
@@ -209,7 +210,7 @@ class Learner:
 
     def _generator(self, moment: int | str) -> torch.Generator:
         digest = hashlib.blake2b(f"{self.seed} {moment}".encode(), digest_size=4).digest()
-        return torch.Generator(self.device).manual_seed(int.from_bytes(digest, "big"))
+        return self._noise.manual_seed(int.from_bytes(digest, "big"))
 
     def updates(self, batch: Batch) -> dict[str, Tensor]:
         """Mean dW by synapse (and -dL/dp by name of a `rest` parameter). Changes nothing."""
@@ -241,7 +242,7 @@ class Learner:
                 layer = n.rpartition(".")[0]
                 wanted |= {(k, layer): at[k][layer] for k in kinds if k in rule.reads and layer in at[k]}
         alone = not any(kind in at for kind, _ in wanted)  # then autograd may scale for us
-        found = improvement(trial, wanted, scale if alone else 1.0) if wanted else {}
+        found = improvement(trial, wanted, scale if alone else 1.0, keep=False) if wanted else {}
         out = [(n, g if alone else g * scale) for (kind, n), g in found.items() if kind in ("weight", "rest")]
         with torch.no_grad():
             for n, rule in local:

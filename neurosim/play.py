@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +45,25 @@ class Batch:
         return self.x.shape[int(self.time)]
 
 
-@dataclass(frozen=True)
+class _Late:
+    """A dataclass field that may be given as a function, called when the value is first read."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, record: Any, owner: type) -> Tensor:
+        if record is None:
+            raise AttributeError(self.name)  # no default
+        value = record.__dict__[self.name]
+        if not isinstance(value, Tensor):
+            value = record.__dict__[self.name] = value()
+        return value
+
+    def __set__(self, record: Any, value: Any) -> None:
+        record.__dict__[self.name] = value
+
+
+@dataclass(frozen=True, eq=False)
 class Record:
     """What one synapse group saw in one trial. Every tensor is detached; never guess the batch size from one."""
 
@@ -54,8 +73,8 @@ class Record:
     pre: Tensor  # [(T,) B, *pre unit]   what arrived
     u: Tensor  # [(T,) B, *post unit]  total input of the post neuron: all its synapses and its bias
     post: Tensor  # [(T,) B, *post unit]  what left
-    slope: Tensor  # d post / d v: phi'(v), or the surrogate psi of a spike
-    state: Mapping[str, Tensor]  # v, a, ... like post
+    slope: _Late | Tensor = _Late()  # d post / d v: phi'(v), or the surrogate psi of a spike
+    state: Mapping[str, Tensor] = field(default_factory=dict)  # v, a, ... like post
     dt: float | None = None  # ms per step
 
     @property
@@ -262,15 +281,20 @@ def _record(name: str, run: _Run, synapse: str, weight: Tensor, dt: float | None
     u = (run.u if whole else torch.stack(run.u)).detach()
     states = run.states
     state = {k: (v if whole else torch.stack([s[k] for s in states])).detach() for k, v in states[-1].items()}
-    with torch.enable_grad():  # slope = d out / d v, once for the whole trial
-        v = state["v"].clone().requires_grad_()
-        (slope,) = torch.autograd.grad(run.layer.neuron.out({**state, "v": v}).sum(), v)
     pre = run.pre[synapse]
     if isinstance(pre, list):
         silent = torch.zeros_like(next(x for x in pre if x is not None))
         pre = torch.stack([silent if x is None else x for x in pre])
     module = getattr(run.layer, synapse)
+    slope = partial(_slope, run.layer.neuron, state)
     return Record(name, module, weight.detach(), pre.detach(), u, state["y"], slope, state, dt)
+
+
+def _slope(neuron: Neuron, state: dict[str, Tensor]) -> Tensor:
+    """d out / d v, once for the whole trial."""
+    with torch.enable_grad():
+        v = state["v"].clone().requires_grad_()
+        return torch.autograd.grad(neuron.out({**state, "v": v}).sum(), v)[0]
 
 
 def synapses(net: nn.Module) -> dict[str, nn.Module]:
@@ -290,21 +314,26 @@ def returned(trial: Trial, kinds: Iterable[str] = ("credit", "signal")) -> dict[
     return {kind: {n: g for (k, n), g in found.items() if k == kind} for kind in kinds}
 
 
-def improvement(trial: Trial, wanted: Mapping[Any, Tensor | list[Tensor]], scale: float = 1.0) -> dict[Any, Tensor]:
-    """-scale dL/dq for each wanted q of the trial, in one backward pass; absent where nothing returns."""
+def improvement(
+    trial: Trial, wanted: Mapping[Any, Tensor | list[Tensor]], scale: float = 1.0, keep: bool = True
+) -> dict[Any, Tensor]:
+    """-scale dL/dq for each wanted q of the trial, in one backward pass; absent where nothing returns.
+
+    keep=False frees the trial's graph on the way: faster, and nothing more can be asked of it.
+    """
     if trial.loss is None:
         raise ValueError("batch.loss: given None, but credit is the direction in which a loss falls")
-    steps = {k: v if isinstance(v, list) else [v] for k, v in wanted.items()}
-    flat = [q for qs in steps.values() for q in qs]
-    asked = [q for q in flat if q.requires_grad]
+    steps = {k: v if isinstance(v, list) else (v,) for k, v in wanted.items()}
+    asked = {id(q): q for qs in steps.values() for q in qs if q.requires_grad}
     if not asked or not trial.loss.requires_grad:
         return {}
     down = torch.full_like(trial.loss, -scale)
-    grads = torch.autograd.grad(trial.loss, asked, down, retain_graph=True, allow_unused=True)
-    by_id = {id(q): g for q, g in zip(asked, grads, strict=True) if g is not None}
+    grads = torch.autograd.grad(trial.loss, list(asked.values()), down, retain_graph=keep, allow_unused=True)
+    by_id = {i: g for i, g in zip(asked, grads, strict=True) if g is not None}
     found: dict[Any, Tensor] = {}
     for k, qs in steps.items():
-        if any(id(q) in by_id for q in qs):
-            gs = [by_id[id(q)] if id(q) in by_id else torch.zeros_like(q) for q in qs]
-            found[k] = torch.stack(gs) if isinstance(wanted[k], list) else gs[0]
+        gs = [by_id.get(id(q)) for q in qs]
+        if any(g is not None for g in gs):
+            known = [torch.zeros_like(q) if g is None else g for g, q in zip(gs, qs, strict=True)]
+            found[k] = torch.stack(known) if isinstance(wanted[k], list) else known[0]
     return found

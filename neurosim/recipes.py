@@ -85,11 +85,11 @@ def hebbian(name: str, rule: Rule | None, conv: float = 0.0, hidden: float = 0.0
 
 _RECIPES = [
     Recipe("backprop", GRADIENT, Backprop(), lr=1e-3, optimizer=Adam),
-    Recipe("feedback-alignment", GRADIENT, FeedbackAlignment(), lr=1e-3, optimizer=Adam),
-    Recipe("sign-symmetric", GRADIENT, SignSymmetric(), lr=1e-3, optimizer=Adam),
-    Recipe("kolen-pollack", GRADIENT, KolenPollack(), lr=1e-3, optimizer=partial(AdamW, weight_decay=0.1)),
-    Recipe("direct-feedback", GRADIENT, DirectFeedback(), lr=1e-3, optimizer=Adam),
-    Recipe("node-perturbation", GRADIENT, NodePerturbation(sigma=0.01), lr=1e-3, optimizer=Adam),
+    Recipe("feedback-alignment", GRADIENT, FeedbackAlignment(), lr=3e-3, optimizer=Adam),
+    Recipe("sign-symmetric", GRADIENT, SignSymmetric(), lr=6e-3, optimizer=Adam),
+    Recipe("kolen-pollack", GRADIENT, KolenPollack(), lr=6e-3, optimizer=partial(AdamW, weight_decay=0.1)),
+    Recipe("direct-feedback", GRADIENT, DirectFeedback(), lr=2e-3, optimizer=Adam),
+    Recipe("node-perturbation", GRADIENT, NodePerturbation(sigma=0.01), lr=2e-3, optimizer=Adam),
     Recipe("predictive-coding", GRADIENT, Predictive(precision=1.0, steps=10, rate=0.2), lr=1e-3, optimizer=Adam),
     Recipe(
         "equilibrium-propagation",
@@ -104,7 +104,7 @@ _RECIPES = [
     hebbian("oja", Oja(), conv=1e-6, hidden=1e-4),
     hebbian("sanger", Sanger(), conv=1e-6, hidden=1e-3),
     hebbian("bcm", BCM(tau=50.0), conv=1e-6, hidden=1e-4),
-    hebbian("softhebb", SoftHebb(temperature=0.3, power=0.5), conv=1e-4, hidden=5e-2),
+    hebbian("softhebb", SoftHebb(temperature=0.3, power=0.5), conv=1e-4, hidden=0.1),
     hebbian("frozen", None),
 ]
 CORE: dict[str, Recipe] = {r.name: r for r in _RECIPES}
@@ -114,7 +114,7 @@ TWIN = Recipe(
     "backprop-bounded",
     GRADIENT,
     Backprop(),
-    lr=1e-3,
+    lr=6e-4,
     optimizer=Adam,
     loss=squared_error,
     prepare=partial(bounded, gain=0.5),

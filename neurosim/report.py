@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -75,19 +75,6 @@ def half_gap(samples: Sequence[int | None]) -> str:
         return "not reached"
     mean = f"{sum(got) / len(got):,.0f}"
     return mean if len(got) == len(samples) else f"{mean} ({len(got)}/{len(samples)})"
-
-
-def claims_table(claims: Iterable[Mapping[str, Any]]) -> Table:
-    """Each claim with what was expected and what came out."""
-    table = Table(title="claims", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for head in ("claim", "expected", "got", "source", "holds"):
-        table.add_column(head)
-    for c in claims:
-        expected = f"{c['relation']} {c['expected']}" + (f" ± {c['tolerance']:g}" if c.get("tolerance") else "")
-        got = f"{c['got']:.4g}" if isinstance(c["got"], float) else str(c["got"])
-        holds = "yes" if c["holds"] else "[bold red]NO[/]"
-        table.add_row(c["name"], expected, got, c.get("source", ""), holds)
-    return table
 
 
 def name_of(f: Any) -> str:

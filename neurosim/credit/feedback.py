@@ -30,7 +30,7 @@ class FeedbackAlignment(Backprop):
             m = copy.deepcopy(trial.records[name].synapse)
             m.bias = None
             with torch.no_grad():
-                m.weight.normal_(0, trial.weights[name].std().item(), generator=generator)
+                m.weight.normal_(generator=generator).mul_(trial.weights[name].std())
             return m
 
         return {f"feedback/{n}": fresh(n) for n in trial.records}

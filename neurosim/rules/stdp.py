@@ -68,8 +68,9 @@ class SpikeRule:
 
     @property
     def reads(self) -> frozenset[str]:
-        gates = {m.gate for m in self.terms if m.gate and m.gate not in self.traces}
-        return frozenset({"pre", "post"} | {t.of for t in self.traces.values()} | gates)
+        named = {n for m in self.terms for n in (*m.factors, m.gate) if n and n not in self.traces}
+        waits = {"future"} if self.forget and any(m.gate for m in self.terms) else set()  # for the trial's end
+        return frozenset(named | {t.of for t in self.traces.values()} | waits)
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         seen = {"pre": rec.pre, "post": rec.post, **third}
