@@ -3,7 +3,7 @@
     dW[synapse]  =  sum over passes   gain * rule.update(record, third factors, state)
     a rule's update  =  sum over batch, time, space of   post-factor (x) pre-factor   (+ decay)     weights are [post, pre]
 
-* A **Layer** is one population of neurons and the synapses that drive it (`play.py`).
+* A **Layer** is one population of neurons and the synapses that drive it (`trial.py`).
 * **play** is the only forward. Five tables say what is different this time; between them they express every credit scheme.
 * A **Record** is what one synapse group saw in one trial: pre, u, post, slope, state, weight. All detached.
 * A **Rule** makes dW from what the synapse saw and was told. It knows no learning rate, bound, optimiser or layer type.
@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.neurons import Neuron, Rate, identity
-from neurosim.play import Batch, Layer, Loss, Record, Trial, Unsupported, improvement, play, returned, synapses
 from neurosim.synapses import broadcast, column, outer, per_unit, rank, send, unit_mean, units
+from neurosim.trial import Batch, Layer, Loss, Record, Trial, Unsupported, improvement, play, returned, synapses
 
 __all__ = [
     "Batch", "Credit", "Gradient", "Layer", "Learner", "Loss", "Neuron", "Pass", "RETURNED", "Rate", "Recipe", "Record",
@@ -90,7 +90,7 @@ class Credit(Protocol):
         ...
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
-        """The trials of one update. It may replace entries of `own`; all noise comes from `generator`."""
+        """The trials of one update. It may replace entries of `own`; all noise comes from `generator`, if it reads "noise"."""
         ...
 
 
@@ -171,6 +171,7 @@ class Learner:
         trial = play(self.net, self._batch(example))
         self.own: dict[str, Any] = recipe.credit.wire(trial, self._generator("wire"))
         self.rules = {n: match(recipe.rules, n) for n in (*trial.weights, *self.own)}
+        self._needs = {n: r.reads - _SEEN for n, r in self.rules.items() if r}  # third factors
         self._check(trial, example)
         named = dict(self.net.named_parameters())
         self.rest = {n: p for n, p in named.items() if any(fnmatchcase(n, q) for q in recipe.rest)}
@@ -220,46 +221,52 @@ class Learner:
         state, own = {n: dict(s) for n, s in self.state.items()}, dict(self.own)
         dw: dict[str, Tensor] = {}
         batch = self._batch(batch)
-        for p in self.recipe.credit.passes(self.net, batch, own, self._generator(self.steps)):
+        noise = self._generator(self.steps) if "noise" in self.recipe.credit.reads else self._noise
+        for p in self.recipe.credit.passes(self.net, batch, own, noise):
             for n, d in self._told(p, {**batch.signals, **p.third}, state):
                 dw[n] = dw[n] + d if n in dw else d
         return dw, state, own
 
     def _told(self, p: Pass, third: Mapping[str, Any], state: dict[str, dict[str, Tensor]]) -> list[tuple[str, Tensor]]:
         # One backward pass for all this pass asks: the weights of Gradient synapses (their credit (x) pre is -dL/dW),
-        # the drives and outputs where another rule reads credit or signal, and the rest.
+        # the rest, and the drives and outputs where another rule reads credit or signal.
         trial, scale = p.trial, p.gain / p.trial.batch.size
-        kinds = [k for k in ("credit", "signal") if third.get(k) is RETURNED]
-        at = {"credit": trial.inputs, "signal": trial.outputs}
-        wanted: dict[tuple[str, str], Any] = {("rest", n): q for n, q in self.rest.items()}
-        local: list[tuple[str, Rule]] = []
+        direct = third.get("credit") is RETURNED
+        weights: dict[str, Tensor] = {}
+        drives: dict[tuple[str, str], Any] = {}
+        local: list[tuple[str, Rule, frozenset[str]]] = []
         for n in trial.records:
             rule = self.rules.get(n)
-            if isinstance(rule, Gradient) and "credit" in kinds and trial.weights[n].requires_grad:
-                wanted["weight", n] = trial.weights[n]
+            if direct and type(rule) is Gradient and trial.weights[n].requires_grad:
+                weights[n] = trial.weights[n]
             elif rule:
-                local.append((n, rule))
+                needs = self._needs[n]
+                local.append((n, rule, needs))
                 layer = n.rpartition(".")[0]
-                wanted |= {(k, layer): at[k][layer] for k in kinds if k in rule.reads and layer in at[k]}
-        alone = not any(kind in at for kind, _ in wanted)  # then autograd may scale for us
-        found = improvement(trial, wanted, scale if alone else 1.0, keep=False) if wanted else {}
-        out = [(n, g if alone else g * scale) for (kind, n), g in found.items() if kind in ("weight", "rest")]
-        with torch.no_grad():
-            for n, rule in local:
-                rec, told = trial.records[n], {}
-                for k, v in third.items():
-                    if k not in rule.reads:
-                        continue
-                    if v is RETURNED:
-                        v = found.get((k, rec.layer))
-                    elif isinstance(v, Mapping):
-                        v = v.get(n, v.get(rec.layer))
-                    else:
-                        v = broadcast(rec, v)
-                    if v is not None:
-                        told[k] = v
-                if rule.reads - _SEEN <= told.keys():  # where no credit returns, nothing is learned
-                    out.append((n, rule.update(rec, told, state.setdefault(n, {})) * scale))
+                for k, at in (("credit", trial.inputs), ("signal", trial.outputs)):
+                    if k in needs and third.get(k) is RETURNED and layer in at:
+                        drives[k, layer] = at[layer]
+        weights |= self.rest
+        if not drives:  # then autograd may scale for us
+            found = improvement(trial, weights, scale, keep=False) if weights else {}
+            out = list(found.items())
+        else:
+            found = improvement(trial, weights | drives, keep=False)
+            out = [(n, found[n] * scale) for n in weights if n in found]
+        for n, rule, needs in local:
+            rec, told = trial.records[n], {}
+            for k in needs:
+                v = third.get(k)
+                if v is RETURNED:
+                    v = found.get((k, rec.layer))
+                elif isinstance(v, Tensor):
+                    v = broadcast(rec, v)
+                elif v is not None:
+                    v = v.get(n, v.get(rec.layer))
+                if v is not None:
+                    told[k] = v
+            if len(told) == len(needs):  # where no credit returns, nothing is learned
+                out.append((n, rule.update(rec, told, state.setdefault(n, {})) * scale))
         return out
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
@@ -267,7 +274,12 @@ class Learner:
         dw, self.state, self.own = self._updates(batch)
         self.steps += 1
         for n, p in self.weights.items():
-            p.grad = -dw[n] if n in dw else None  # the only minus
+            if n not in dw:
+                p.grad = None
+            elif p.grad is None:
+                p.grad = -dw[n]  # the only minus
+            else:
+                torch.neg(dw[n], out=p.grad)  # the same, in the memory of the last step's
         for optimizer in self.optimizers:
             optimizer.step()
         if self.recipe.project:

@@ -40,9 +40,15 @@ class UnitVariance(nn.Module):
 
 def normalised(net: nn.Module) -> nn.Module:
     """activity of each hidden layer brought to mean 0 and variance 1 over its units, sample by sample"""
-    for n, m in list(net.named_children()):
-        if n.startswith("norm") and isinstance(m, nn.Identity):
-            setattr(net, n, UnitVariance())
+    for chain in [m for m in net.modules() if isinstance(m, nn.Sequential)]:
+        parts = []
+        for n, m in chain.named_children():
+            parts += [(n, m)]
+            if isinstance(m, Layer) and n != "readout":
+                parts += [(f"{n}_norm", UnitVariance())]
+        chain._modules.clear()
+        for n, m in parts:
+            chain.add_module(n, m)
     return net
 
 

@@ -55,7 +55,7 @@ def outer(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:
     m = rec.synapse
     r = rank(m)
     if r == 1:
-        return post.flatten(0, -2).T @ pre.flatten(0, -2)
+        return post.T @ pre if post.dim() == 2 else post.flatten(0, -2).T @ pre.flatten(0, -2)
     if m.padding_mode != "zeros" or isinstance(m.padding, str):
         return outer_by_vjp(rec, pre, post)
     weight_of = torch.nn.grad.conv1d_weight if r == 2 else torch.nn.grad.conv2d_weight

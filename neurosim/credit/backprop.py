@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.plasticity import RETURNED, Pass, claims
-from neurosim.play import Batch, Trial, play, synapses
+from neurosim.trial import Batch, Trial, play, synapses
 
 
 class Wireless:

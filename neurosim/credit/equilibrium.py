@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.plasticity import Pass, claims
-from neurosim.play import Batch, Trial, Unsupported, play
+from neurosim.trial import Batch, Trial, Unsupported, play
 
 State = dict[str, Tensor]
 Force = Callable[[State, Trial], Iterable[Tensor]]

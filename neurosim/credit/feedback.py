@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neurosim.credit.backprop import Backprop
 from neurosim.plasticity import Pass, claims, improvement
-from neurosim.play import Batch, Trial, play, returned, synapses
+from neurosim.trial import Batch, Trial, play, returned, synapses
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neurosim.credit.backprop import Wireless
 from neurosim.plasticity import Pass, broadcast, claims
-from neurosim.play import Batch, play, synapses
+from neurosim.trial import Batch, play, synapses
 
 
 def gaussian(like: Tensor, sigma: float, generator: torch.Generator) -> Tensor:

@@ -24,7 +24,7 @@ def cnn(shape: Sequence[int], outputs: int, phi: Callable[[Tensor], Tensor] = to
 
     shape [C, H, W] of one input, number of outputs. From 20x20 on the classic sizes: 6 and 16 filters of 5x5 (150 and
     2,400 weights for one channel of 28x28), then 120 and 84 units. Below it 8 and 16 filters of 3x3, then 64 units.
-    Layers conv1, conv2, hidden1, ..., readout; norm1, norm2, ... stand behind each but the last. ValueError otherwise.
+    Layers conv1, conv2, hidden1, ..., readout. ValueError for anything but images.
     """
     if len(shape) != 3 or min(shape[1:]) < 8:
         raise ValueError(f"shape: given {tuple(shape)}, a cnn takes images [C, H, W] of at least 8 x 8")
@@ -35,12 +35,10 @@ def cnn(shape: Sequence[int], outputs: int, phi: Callable[[Tensor], Tensor] = to
     for k, (a, b) in enumerate(((channels, filters[0]), filters), 1):
         parts[f"conv{k}"] = Layer(conv(a, b, size, padding[k - 1]), Rate(phi))
         parts[f"pool{k}"] = nn.AvgPool2d(2)
-        parts[f"norm{k}"] = nn.Identity()
         height, width = ((n + 2 * padding[k - 1] - size + 1) // 2 for n in (height, width))
     parts["flatten"] = nn.Flatten()
     sizes = [filters[1] * height * width, *hidden]
     for k, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
         parts[f"hidden{k}"] = Layer(dense(a, b), Rate(phi))
-        parts[f"norm{k + 2}"] = nn.Identity()
     parts["readout"] = Layer(dense(sizes[-1], outputs, gain=1.0))
     return nn.Sequential(parts)

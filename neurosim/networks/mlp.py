@@ -26,13 +26,11 @@ def mlp(
 ) -> nn.Sequential:
     """y_l = phi(W_l y_{l-1}), a linear readout: 64-128-64-10 for 8x8 digits. No biases.
 
-    shape of one input, number of outputs. Layers hidden1, hidden2, ..., readout; norm1, norm2, ... (nothing, unless a
-    recipe puts something there) stand between them.
+    shape of one input, number of outputs. Layers hidden1, hidden2, ..., readout.
     """
     sizes = [torch.Size(shape).numel(), *hidden]
     parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     for k, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
         parts[f"hidden{k}"] = Layer(dense(a, b), Rate(phi))
-        parts[f"norm{k}"] = nn.Identity()
     parts["readout"] = Layer(dense(sizes[-1], outputs, gain=1.0))
     return nn.Sequential(parts)

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -51,11 +52,11 @@ class _Late:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
-    def __get__(self, record: Any, owner: type) -> Tensor:
+    def __get__(self, record: Any, owner: type) -> Any:
         if record is None:
             raise AttributeError(self.name)  # no default
         value = record.__dict__[self.name]
-        if not isinstance(value, Tensor):
+        if isinstance(value, partial):
             value = record.__dict__[self.name] = value()
         return value
 
@@ -74,7 +75,7 @@ class Record:
     u: Tensor  # [(T,) B, *post unit]  total input of the post neuron: all its synapses and its bias
     post: Tensor  # [(T,) B, *post unit]  what left
     slope: _Late | Tensor = _Late()  # d post / d v: phi'(v), or the surrogate psi of a spike
-    state: Mapping[str, Tensor] = field(default_factory=dict)  # v, a, ... like post
+    state: _Late | Mapping[str, Tensor] = _Late()  # v, a, ... like post
     dt: float | None = None  # ms per step
 
     @property
@@ -97,44 +98,45 @@ class Trial:
 
 
 # ---------------------------------------------------------------------------------------------- play: the one forward
-@dataclass
-class _Run:  # what one layer did in one trial
-    name: str
-    layer: Layer
-    pre: dict[str, Any] = field(default_factory=dict)  # by synapse: a tensor, or a list with None where it was silent
-    u: Any = None  # a tensor, or a list
-    states: list[dict[str, Tensor]] = field(default_factory=list)
-    out: Tensor | None = None
+class _Run:
+    """What one layer did in one trial. Plain slots: this is the inner loop of everything."""
 
-    def named(self, synapse: str) -> str:
-        return f"{self.name}.{synapse}" if self.name else synapse
+    __slots__ = ("layer", "name", "named", "out", "pre", "states", "u")
+
+    def __init__(self, layer: Layer, name: str, named: Mapping[str, str]) -> None:
+        self.layer, self.name, self.named = layer, name, named
+        self.pre: dict[str, Any] = {}  # by synapse: a tensor, or a list with None where it was silent
+        self.u: Any = None  # a tensor, or a list
+        self.states: list[dict[str, Tensor]] = []
+        self.out: Tensor | None = None
 
 
-@dataclass
 class _Tape:
-    names: Mapping[Layer, str] = field(default_factory=dict)
-    forward: Mapping[str, Tensor] = field(default_factory=dict)
-    backward: Mapping[str, Tensor | None] = field(default_factory=dict)
-    add: Mapping[str, Tensor] = field(default_factory=dict)
-    clamp: Mapping[str, Tensor] = field(default_factory=dict)
-    start: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
-    dt: float | None = None
-    runs: dict[str, _Run] | None = None
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    """The tables of one trial, and what is kept of it."""
+
+    __slots__ = ("add", "backward", "clamp", "dt", "forward", "names", "runs", "sites", "start", "weights")
+
+    def __init__(
+        self, names: Names, forward: Any, backward: Any, add: Any, clamp: Any, start: Any, dt: float | None
+    ) -> None:
+        self.names, self.forward, self.backward, self.add = names, forward, backward, add
+        self.clamp, self.start, self.dt = clamp, start, dt
+        self.runs: dict[str, _Run] = {}
+        self.weights: dict[str, Tensor] = {}  # by synapse
+        self.sites: dict[str, tuple[_Run, str]] = {}  # by synapse
 
     def run(self, layer: Layer, again: bool = False) -> _Run:
-        if self.runs is None:  # the net is used outside play: nothing is kept
-            return _Run("", layer)
-        name = self.names[layer]
-        if name not in self.runs:
-            self.runs[name] = _Run(name, layer)
+        name, named = self.names[layer]
+        run = self.runs.get(name)
+        if run is None:
+            run = self.runs[name] = _Run(layer, name, named)
         elif not again:
             raise ValueError(f"layer {name!r} ran twice in one trial: use step(s, t, ...) for each run")
-        return self.runs[name]
+        return run
 
-    def send(self, name: str, synapse: nn.Module, x: Tensor) -> Tensor:
-        if self.runs is None:
-            return send(synapse, x, synapse.weight, synapse.bias)
+    def send(self, run: _Run, k: str, x: Tensor) -> Tensor:
+        synapse, name = getattr(run.layer, k), run.named[k]
+        self.sites[name] = run, k
         w = self.weights[name] = self.forward.get(name, synapse.weight)
         if name not in self.backward:
             return send(synapse, x, w, synapse.bias)
@@ -150,8 +152,19 @@ class _Tape:
         return u + self.add[layer][t] if layer in self.add else u
 
 
-_BLANK = _Tape()
-_tape: ContextVar[_Tape] = ContextVar("tape", default=_BLANK)
+class _Blank(_Tape):
+    """For a net that is used outside play: nothing is kept."""
+
+    def run(self, layer: Layer, again: bool = False) -> _Run:
+        return _Run(layer, "", dict.fromkeys(("input", *layer.others), ""))
+
+    def send(self, run: _Run, k: str, x: Tensor) -> Tensor:
+        synapse = getattr(run.layer, k)
+        return send(synapse, x, synapse.weight, synapse.bias)
+
+
+Names = Mapping["Layer", tuple[str, Mapping[str, str]]]  # a layer's name, and its synapses' by attribute
+_tape: ContextVar[_Tape] = ContextVar("tape", default=_Blank({}, {}, {}, {}, {}, {}, None))  # noqa: B039
 
 
 class Layer(nn.Module):
@@ -176,11 +189,12 @@ class Layer(nn.Module):
         tape = _tape.get()
         run = tape.run(self)
         run.pre["input"] = x
-        drive = tape.send(run.named("input"), self.input, x)
-        if not self.others and not self.neuron.memory:
+        drive = tape.send(run, "input", x)
+        neuron = self.neuron
+        if not self.others and not neuron.memory:
             run.u = drive
-            s = self.neuron.step({}, tape.at(run.name, ..., drive), tape.dt)
-            run.out = s["y"] = self.neuron.out(s)
+            s = neuron.step({}, tape.at(run.name, ..., drive), tape.dt)
+            run.out = s["y"] = neuron.out(s)
             run.states.append(s)
             return run.out
         s, ys, run.u = self.begin(), [], []
@@ -200,7 +214,7 @@ class Layer(nn.Module):
     def begin(self) -> dict[str, Tensor]:
         """The first state: that of `start`, or none."""
         tape = _tape.get()
-        return dict(tape.start.get(tape.names.get(self, ""), {}))
+        return dict(tape.start.get(tape.names[self][0], {})) if tape.start else {}
 
     def _advance(
         self, tape: _Tape, run: _Run, s: Mapping[str, Tensor], t: int, u: Tensor | None, x: Mapping[str, Tensor | None]
@@ -208,7 +222,7 @@ class Layer(nn.Module):
         for k, x_t in x.items():
             run.pre.setdefault(k, []).append(x_t)
             if x_t is not None:
-                more = tape.send(run.named(k), getattr(self, k), x_t)
+                more = tape.send(run, k, x_t)
                 u = more if u is None else u + more
         if u is None:
             raise ValueError(f"layer {run.name!r}: every synapse is silent at step {t}, its input is unknown")
@@ -238,73 +252,91 @@ def play(
     clamp[layer]       what replaces its input                                      (relaxation, teacher forcing)
     start[layer]       its first state: another trial's `end`                       (truncation, endless streams)
     """
-    names = {m: n for n, m in net.named_modules() if isinstance(m, Layer)}
-    tape = _Tape(names, forward, backward, add, clamp, start, batch.dt, {})
+    tape = _Tape(_known(net), forward, backward, add, clamp, start, batch.dt)
     token = _tape.set(tape)
     try:
         output = net(batch.x)
     finally:
         _tape.reset(token)
-    runs = tape.runs or {}
+    runs = tape.runs
     return Trial(
-        batch=batch,
-        records=_Records(runs, tape.weights, batch.dt),
-        output=output,
-        loss=batch.loss(output, batch.target) if batch.loss else None,
-        inputs={n: r.u for n, r in runs.items()},
-        outputs={n: r.out for n, r in runs.items() if r.out is not None},
-        weights=tape.weights,
-        end={n: {k: v.detach() for k, v in r.states[-1].items()} for n, r in runs.items() if isinstance(r.u, list)},
+        batch,
+        _Records(tape.sites, tape.weights, batch.dt),
+        output,
+        batch.loss(output, batch.target) if batch.loss else None,
+        {n: r.u for n, r in runs.items()},
+        {n: r.out for n, r in runs.items() if r.out is not None},
+        tape.weights,
+        {n: {k: v.detach() for k, v in r.states[-1].items()} for n, r in runs.items() if type(r.u) is list},
     )
 
 
+_last: tuple[Any, list[Any], Names] = (lambda: None), [], {}  # the net played last, its children, their names
+
+
+def _known(net: nn.Module) -> Names:
+    """The names of the net's layers, looked up once for as long as the same net with the same children is played."""
+    global _last
+    children = list(net._modules.values())
+    if _last[0]() is not net or _last[1] != children:
+        _last = ref(net), children, _names(net)
+    return _last[2]
+
+
+def _names(net: nn.Module) -> Names:
+    return {
+        m: (n, {k: f"{n}.{k}" if n else k for k in ("input", *m.others)})
+        for n, m in net.named_modules()
+        if isinstance(m, Layer)
+    }
+
+
 class _Records(Mapping[str, Record]):  # a record is made when it is first looked at: most credits read few of them
-    def __init__(self, runs: Mapping[str, _Run], weights: Mapping[str, Tensor], dt: float | None) -> None:
-        self._runs = {r.named(k): (r, k) for r in runs.values() for k in r.pre if r.named(k) in weights}
-        self._weights, self._dt = weights, dt
+    def __init__(self, sites: Mapping[str, tuple[_Run, str]], weights: Mapping[str, Tensor], dt: float | None) -> None:
+        self._sites, self._weights, self._dt = sites, weights, dt
         self._made: dict[str, Record] = {}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._runs)
+        return iter(self._sites)
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self._sites)
 
     def __getitem__(self, name: str) -> Record:
         if name not in self._made:
-            self._made[name] = _record(name, *self._runs[name], self._weights[name], self._dt)
+            self._made[name] = _record(name, *self._sites[name], self._weights[name], self._dt)
         return self._made[name]
 
 
 def _record(name: str, run: _Run, synapse: str, weight: Tensor, dt: float | None) -> Record:
-    whole = not isinstance(run.u, list)
-    u = (run.u if whole else torch.stack(run.u)).detach()
-    states = run.states
-    state = {k: (v if whole else torch.stack([s[k] for s in states])).detach() for k, v in states[-1].items()}
-    pre = run.pre[synapse]
-    if isinstance(pre, list):
+    pre, u = run.pre[synapse], run.u
+    if type(pre) is list:
         silent = torch.zeros_like(next(x for x in pre if x is not None))
         pre = torch.stack([silent if x is None else x for x in pre])
+    if type(u) is list:
+        u = torch.stack(u)
+    y = _kept(run, "y")
     module = getattr(run.layer, synapse)
-    slope = partial(_slope, run.layer.neuron, state)
-    return Record(name, module, weight.detach(), pre.detach(), u, state["y"], slope, state, dt)
+    return Record(
+        name, module, weight.detach(), pre.detach(), u.detach(), y, partial(_slope, run), partial(_state, run), dt
+    )
 
 
-def _slope(neuron: Neuron, state: dict[str, Tensor]) -> Tensor:
+def _kept(run: _Run, k: str) -> Tensor:
+    """One state variable of the whole trial."""
+    values = [s[k] for s in run.states]
+    return (torch.stack(values) if type(run.u) is list else values[0]).detach()
+
+
+def _state(run: _Run) -> dict[str, Tensor]:
+    return {k: _kept(run, k) for k in run.states[-1]}
+
+
+def _slope(run: _Run) -> Tensor:
     """d out / d v, once for the whole trial."""
     with torch.enable_grad():
-        v = state["v"].clone().requires_grad_()
-        return torch.autograd.grad(neuron.out({**state, "v": v}).sum(), v)[0]
-
-
-def synapses(net: nn.Module) -> dict[str, nn.Module]:
-    """Every synapse group of the net by name: "hidden.input", "hidden.recurrent"."""
-    return {
-        f"{n}.{k}" if n else k: getattr(m, k)
-        for n, m in net.named_modules()
-        if isinstance(m, Layer)
-        for k in ("input", *m.others)
-    }
+        v = _kept(run, "v").clone().requires_grad_()
+        return torch.autograd.grad(run.layer.neuron.out({**_state(run), "v": v}).sum(), v)[0]
 
 
 def returned(trial: Trial, kinds: Iterable[str] = ("credit", "signal")) -> dict[str, dict[str, Tensor]]:
@@ -323,17 +355,24 @@ def improvement(
     """
     if trial.loss is None:
         raise ValueError("batch.loss: given None, but credit is the direction in which a loss falls")
-    steps = {k: v if isinstance(v, list) else (v,) for k, v in wanted.items()}
+    steps = {k: v if type(v) is list else [v] for k, v in wanted.items()}
     asked = {id(q): q for qs in steps.values() for q in qs if q.requires_grad}
     if not asked or not trial.loss.requires_grad:
         return {}
     down = torch.full_like(trial.loss, -scale)
-    grads = torch.autograd.grad(trial.loss, list(asked.values()), down, retain_graph=keep, allow_unused=True)
-    by_id = {i: g for i, g in zip(asked, grads, strict=True) if g is not None}
+    grads = torch.autograd.grad(trial.loss, tuple(asked.values()), down, retain_graph=keep, allow_unused=True)
+    by_id = dict(zip(asked, grads, strict=True))
     found: dict[Any, Tensor] = {}
     for k, qs in steps.items():
         gs = [by_id.get(id(q)) for q in qs]
-        if any(g is not None for g in gs):
-            known = [torch.zeros_like(q) if g is None else g for g, q in zip(gs, qs, strict=True)]
-            found[k] = torch.stack(known) if isinstance(wanted[k], list) else known[0]
+        if type(wanted[k]) is not list:
+            if gs[0] is not None:
+                found[k] = gs[0]
+        elif any(g is not None for g in gs):
+            found[k] = torch.stack([torch.zeros_like(q) if g is None else g for g, q in zip(gs, qs, strict=True)])
     return found
+
+
+def synapses(net: nn.Module) -> dict[str, nn.Module]:
+    """Every synapse group of the net by name: "hidden.input", "hidden.recurrent"."""
+    return {name: getattr(m, k) for m, (_, named) in _names(net).items() for k, name in named.items()}
