@@ -80,6 +80,7 @@ def compare(
     """Compare learning rules on TASK (digits, fashion, mnist): the same first weights, the same batches."""
     from neurosim import compare as comparing
     from neurosim import figures, recipes, report
+    from neurosim.figures_comparison import comparison
     from neurosim.networks import NETWORKS
     from neurosim.study import show
     from neurosim.tasks import TASKS
@@ -130,7 +131,7 @@ def compare(
         for slug, least in reaches.items()
     ]  # fmt: skip
     rows = comparing.rows_of(cells)
-    png = figures.save(name, figures.comparison(rows, manifest), rows, claims, found, out=folder, manifest=manifest)
+    png = figures.save(name, comparison(rows, manifest), rows, claims, found, out=folder, manifest=manifest)
     manifest["claims"] = claims
     if as_json:
         click.echo(json.dumps(json.loads(png.with_suffix(".json").read_text()), indent=2))

@@ -26,8 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.neurons import Neuron, Rate, identity
+from neurosim.record import Batch, Loss, Record, Trial, Unsupported
 from neurosim.synapses import broadcast, column, outer, per_unit, rank, send, unit_mean, units
-from neurosim.trial import Batch, Layer, Loss, Record, Trial, Unsupported, improvement, play, returned, synapses
+from neurosim.trial import Layer, improvement, play, returned, synapses
 
 __all__ = [
     "Batch", "Credit", "Gradient", "Layer", "Learner", "Loss", "Neuron", "Pass", "RETURNED", "Rate", "Recipe", "Record",

@@ -101,7 +101,7 @@ _RECIPES = [
         "equilibrium-propagation",
         {"*": Hebb()},
         EQUILIBRIUM,
-        lr=1e-3,
+        lr=2e-3,
         optimizer=Adam,
         loss=squared_error,
         prepare=partial(bounded, gain=0.5),

@@ -153,6 +153,7 @@ def redraw(name: str, out: Path = Path("figures")) -> Path:
     Raises ValueError, with the nearest names, if it is neither; FileNotFoundError for a study that was not run yet.
     """
     from neurosim import figures
+    from neurosim.figures_comparison import comparison
 
     out = Path(out)
     scripts = studies() if FOLDER.is_dir() else {}
@@ -160,7 +161,7 @@ def redraw(name: str, out: Path = Path("figures")) -> Path:
     if name not in scripts and name not in saved:
         raise ValueError(unknown("figure", name, saved.union(scripts)))
     rows, manifest = figures.load(name, out)
-    draw = load_study(name).draw if name in scripts else figures.comparison
+    draw = load_study(name).draw if name in scripts else comparison
     return figures.save(name, draw(rows, manifest), rows, out=out, manifest=manifest)
 
 

@@ -23,10 +23,9 @@ from torch import Tensor, nn
 
 from neurosim.credit import Backprop, DeltaRule, FeedbackAlignment
 from neurosim.figures import STYLE, claim, looks
-from neurosim.plasticity import Batch, Gradient, Layer, Learner, Recipe, play
+from neurosim.plasticity import Batch, Gradient, Layer, Learner, Recipe, play, returned
 from neurosim.statistics import interval
 from neurosim.study import Mode, main
-from neurosim.trial import returned
 
 SEEDS, METRIC = 10, "error"
 INPUTS, HIDDEN, OUTPUTS, RATE = 30, 20, 10, 1e-3

@@ -23,12 +23,11 @@ from torch import Tensor, nn
 
 from neurosim.credit import NodePerturbation, WeightPerturbation
 from neurosim.figures import STYLE, claim, looks
-from neurosim.plasticity import Batch, Layer, Learner, Pass, Recipe, play
+from neurosim.plasticity import Batch, Layer, Learner, Pass, Recipe, play, returned
 from neurosim.rules import Perturbed
 from neurosim.statistics import interval
 from neurosim.study import Mode, main
 from neurosim.tasks.images import digits
-from neurosim.trial import returned
 
 SIZES, SIGMA = (8, 16, 32, 64), 1e-4  # numbers of outputs and of inputs; noise small enough for the formulas
 DRAWS, DRAWS_QUICK, DRAWS_FULL = 300, 100, 4000

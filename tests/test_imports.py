@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "neurosim"
-CORE = ("plasticity", "trial", "synapses", "neurons", "traces")
+CORE = ("plasticity", "trial", "record", "synapses", "neurons", "traces")
 
 
 def module_of(path):

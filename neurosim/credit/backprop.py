@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.plasticity import RETURNED, Pass, claims
-from neurosim.trial import Batch, Trial, play, synapses
+from neurosim.record import Batch, Trial
+from neurosim.trial import play, synapses
 
 
 class Wireless:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.plasticity import Pass, claims
-from neurosim.trial import Batch, Trial, Unsupported, play
+from neurosim.record import Batch, Trial, Unsupported
+from neurosim.trial import play
 
 State = dict[str, Tensor]
 Force = Callable[[State, Trial], Iterable[Tensor]]

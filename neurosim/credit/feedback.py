@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from neurosim.credit.backprop import Backprop
 from neurosim.plasticity import Pass, claims, improvement
-from neurosim.trial import Batch, Trial, play, returned, synapses
+from neurosim.record import Batch, Trial
+from neurosim.trial import play, returned, synapses
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from neurosim.credit.backprop import Wireless
 from neurosim.plasticity import Pass, broadcast, claims
-from neurosim.trial import Batch, play, synapses
+from neurosim.record import Batch
+from neurosim.trial import play, synapses
 
 
 def gaussian(like: Tensor, sigma: float, generator: torch.Generator) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from neurosim.credit.backprop import Wireless
 from neurosim.credit.equilibrium import State, pull, relax, static_only
 from neurosim.plasticity import Pass, claims
-from neurosim.trial import Batch, Trial, Unsupported, play, returned
+from neurosim.record import Batch, Trial, Unsupported
+from neurosim.trial import play, returned
 
 
 @dataclass(frozen=True)
