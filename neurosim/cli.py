@@ -87,9 +87,12 @@ def compare(
 
     both_sizes(quick, full)
     make_task = TASKS[nearest("task", task, TASKS)]
-    chosen = line_up(rules)
+    if network:
+        nearest("network", network, NETWORKS)
+    line_up(rules, "mlp")  # a wrong name is told before data are read
     shown = make_task(data)
-    network = nearest("network", network or shown.network, NETWORKS)
+    network = network or shown.network
+    chosen = line_up(rules, network)
     device = usable(device)
     plain = not (rules or seeds or epochs or quick)
     if quick:
@@ -152,15 +155,14 @@ class Interrupted(click.ClickException):
     exit_code = INTERRUPTED
 
 
-def line_up(rules: str | None) -> list[Any]:
-    """The recipes named by --rules: core, all, or slugs."""
-    from neurosim.recipes import CORE, RECIPES
+def line_up(rules: str | None, network: str) -> list[Any]:
+    """The recipes named by --rules, with the rates of the network: core and its twins, all, or slugs."""
+    from neurosim.recipes import recipes_for
 
-    if rules is None or rules == "core":
-        return [*CORE.values(), *(r for n, r in RECIPES.items() if n == "backprop-bounded")]
-    if rules == "all":
-        return list(RECIPES.values())
-    return [RECIPES[nearest("rule", slug.strip(), RECIPES)] for slug in dict.fromkeys(rules.split(","))]
+    known = recipes_for(network)
+    if rules in (None, "core", "all"):
+        return list(known.values())
+    return [known[nearest("rule", slug.strip(), known)] for slug in dict.fromkeys(str(rules).split(","))]
 
 
 def usable(device: str) -> str:
@@ -284,14 +286,17 @@ def list_(kind: str) -> int:
 
 @cli.command()
 @click.argument("name")
-def explain(name: str) -> int:
+@options("network")
+def explain(name: str, network: str | None) -> int:
     """A recipe's or a rule's equation, what it reads, its relation to backprop, its source."""
     from neurosim import report
-    from neurosim.recipes import RECIPES
+    from neurosim.networks import NETWORKS
+    from neurosim.recipes import recipes_for
     from neurosim.rules import ALL
 
-    nearest("recipe or rule", name, [*RECIPES, *ALL])
-    click.echo(report.explain_recipe(RECIPES[name]) if name in RECIPES else report.explain_rule(ALL[name]))
+    known = recipes_for(nearest("network", network or "mlp", NETWORKS))
+    nearest("recipe or rule", name, [*known, *ALL])
+    click.echo(report.explain_recipe(known[name]) if name in known else report.explain_rule(ALL[name]))
     return 0
 
 

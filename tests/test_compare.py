@@ -13,7 +13,7 @@ from neurosim import compare as comparing
 from neurosim.compare import Cell, compare, run_cell, run_cells, summary, unsupported
 from neurosim.networks import cnn, mlp
 from neurosim.plasticity import Learner, claims
-from neurosim.recipes import CORE, RECIPES, hebbian
+from neurosim.recipes import CONVOLUTIONAL, CORE, RECIPES, by_local_rule
 from neurosim.tasks import Task, digits
 
 
@@ -39,9 +39,9 @@ def exploding():
     return replace(CORE["backprop"], name="exploding", optimizer=torch.optim.SGD, lr=1e18)
 
 
-@pytest.mark.parametrize("make_net", (small, cnn), ids=("mlp", "cnn"))
-def test_every_recipe_runs_and_sees_the_same(blobs, make_net):
-    cells = [run_cell(r, make_net, blobs, seed=1, epochs=1) for r in RECIPES.values()]
+@pytest.mark.parametrize("make_net, recipes", ((small, RECIPES), (cnn, CONVOLUTIONAL)), ids=("mlp", "cnn"))
+def test_every_recipe_runs_and_sees_the_same(blobs, make_net, recipes):
+    cells = [run_cell(r, make_net, blobs, seed=1, epochs=1) for r in recipes.values()]
     assert {c.recipe: c.status for c in cells} == dict.fromkeys(RECIPES, "ok")
     assert len({c.init_hash for c in cells}) == 1 and len({c.batch_hash for c in cells}) == 1
     other = run_cell(CORE["frozen"], make_net, blobs, seed=2, epochs=1)
@@ -124,7 +124,7 @@ class Wants:
 
 
 def test_an_unsupported_cell_is_a_row_with_its_reason(blobs):
-    recipe = hebbian("impossible", Wants())
+    recipe = by_local_rule("impossible", Wants(), 0.1, 0.1)
     rows = compare([recipe], small, blobs, epochs=1, seeds=(0,))
     assert len(rows) == 1 and math.isnan(rows[0]["value"])
     (cell,) = run_cells([recipe], small, blobs, epochs=1, seeds=(0,))

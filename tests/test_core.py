@@ -307,3 +307,13 @@ def test_random_eprop_filtered_equals_online():
         updates(net, batch, DirectFeedback(), {"hidden.*": r(neuron), "*": Gradient()}) for r in (EProp, EPropOnline)
     )
     assert relative(a, b) < NEAR
+
+
+def test_feedback_weights_do_not_vanish_with_the_forward_weights():
+    """A readout that starts at zero still sends its error back through B."""
+    net, batch = cases()["mlp"]
+    torch.nn.init.zeros_(net[2].input.weight)
+    dw = updates(net, batch, FeedbackAlignment())
+    assert all(d.norm() > 1e-3 for d in dw.values())
+    B2 = learner(net, batch, FeedbackAlignment()).own["feedback/2.input"].weight
+    assert B2.std().item() == pytest.approx(5**-0.5, rel=0.5)  # N(0, 1 / fan-in)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from neurosim.plasticity import Pass, claims
 from neurosim.record import Batch, Trial, Unsupported
-from neurosim.trial import play
+from neurosim.trial import play, synapses
 
 State = dict[str, Tensor]
-Force = Callable[[State, Trial], Iterable[Tensor]]
+Goal = Callable[[State, Trial], Iterable[Tensor]]
 
 
 def static_only(trial: Trial, who: str) -> None:
@@ -23,22 +23,24 @@ def static_only(trial: Trial, who: str) -> None:
         raise Unsupported(f"{who} relaxes a static net, but layer {stepped[0]!r} steps through time")
 
 
-def relax(net: nn.Module, batch: Batch, slope: Force, x: State, steps: int, rate: float, box: Any = None) -> State:
-    """x <- x - rate dE/dx, `steps` times, kept within `box` (low, high); x[layer] replaces the layer's input.
+def relax(net: nn.Module, batch: Batch, goal: Goal, x: State, steps: int, rate: float, box: Any = None) -> State:
+    """x <- x + rate (goal(x) - x), `steps` times, kept within `box` (low, high); x[layer] replaces the layer's input.
 
-    `slope(x, trial)` gives dE/dx layer by layer, in the order of x.
+    goal = x - dE/dx, layer by layer in the order of x, so this is descent of E with step size `rate`.
     """
+    weights = {n: m.weight.detach() for n, m in synapses(net).items()}
     for _ in range(steps):
-        x = {n: v.detach().requires_grad_() for n, v in x.items()}
-        down = slope(x, play(net, batch, clamp=x))
-        x = {n: v.detach() - rate * g for (n, v), g in zip(x.items(), down, strict=True)}
-        if box:
-            x = {n: v.clamp(*box) for n, v in x.items()}
+        x = {n: v.requires_grad_() for n, v in x.items()}
+        goals = goal(x, play(net, batch, clamp=x, forward=weights))
+        with torch.no_grad():
+            x = {n: torch.lerp(v, g, rate) for (n, v), g in zip(x.items(), goals, strict=True)}
+            if box:
+                x = {n: v.clamp_(*box) for n, v in x.items()}
     return {n: v.detach() for n, v in x.items()}
 
 
 def pull(x: State, ends: Iterable[Tensor], weights: Iterable[Tensor]) -> list[Tensor]:
-    """d/dx of sum weights . ends, the weights held fixed; 0 where an end does not depend on an x."""
+    """d/dx of sum weights . ends, the weights held fixed; 0 where no end depends on an x."""
     pairs = [(q, w) for q, w in zip(ends, weights, strict=True) if q.requires_grad]
     qs, ws = [q for q, _ in pairs], [w for _, w in pairs]
     grads = torch.autograd.grad(qs, list(x.values()), ws, allow_unused=True)
@@ -71,28 +73,30 @@ class Equilibrium:
         static_only(trial, "equilibrium propagation")
         return {}
 
-    def slope(self, beta: float) -> Force:
-        """dE/dx = x - d/dx (y . u), where u is held fixed for y's part and y for u's, and beta dL/dx."""
+    def goal(self, beta: float) -> Goal:
+        """x - dE/dx = d/dx (y . u) - beta dL/dx, where u is held fixed for y's part and y for u's."""
 
-        def dE(x: State, trial: Trial) -> Iterable[Tensor]:
+        def g(x: State, trial: Trial) -> Iterable[Tensor]:
             u, y = list(trial.inputs.values()), [trial.outputs[n] for n in trial.inputs]
             ends, weights = [*y, *u], [v.detach() for v in (*u, *y)]
             if beta:
                 ends, weights = [*ends, trial.loss], [*weights, torch.full_like(trial.loss, -beta)]
-            return (v - g for v, g in zip(x.values(), pull(x, ends, weights), strict=True))
+            return pull(x, ends, weights)
 
-        return dE
+        return g
 
     def settle(self, net: nn.Module, batch: Batch) -> State:
         """The free equilibrium, from the forward activity."""
         with torch.no_grad():
             x = {n: u.clamp(*self.box) if self.box else u for n, u in play(net, batch).inputs.items()}
-        return relax(net, replace(batch, loss=None), self.slope(0.0), x, self.free, self.rate, self.box)
+        return relax(net, replace(batch, loss=None), self.goal(0.0), x, self.free, self.rate, self.box)
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         x0 = self.settle(net, batch)
         for beta in (self.beta, -self.beta):
-            x = relax(net, batch, self.slope(beta), x0, self.nudged, self.rate, self.box)
+            x = relax(
+                net, batch, self.goal(beta), {n: v.clone() for n, v in x0.items()}, self.nudged, self.rate, self.box
+            )
             with torch.no_grad():
                 trial = play(net, batch, clamp=x)
             yield Pass(trial, gain=1 / (2 * beta))

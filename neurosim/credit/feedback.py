@@ -18,7 +18,7 @@ from neurosim.trial import play, returned, synapses
 
 @dataclass(frozen=True)
 class FeedbackAlignment(Backprop):
-    """credit_l = phi'(u_l) * (B_{l+1}^T credit_{l+1}): it returns through fixed random weights B, shaped and scaled like W.
+    """credit_l = phi'(u_l) * (B_{l+1}^T credit_{l+1}): it returns through fixed random B ~ N(0, 1 / fan-in), shaped like W.
 
     Source: Lillicrap et al. 2016, Nat Commun 7:13276. Relation to backprop: equal where B = W; else the forward weights
     turn towards B, so that credit comes within 90 degrees of the gradient.
@@ -31,7 +31,8 @@ class FeedbackAlignment(Backprop):
             m = copy.deepcopy(trial.records[name].synapse)
             m.bias = None
             with torch.no_grad():
-                m.weight.normal_(generator=generator).mul_(trial.weights[name].std())
+                fan_in = m.weight[0].numel()  # not W's own scale: W may start at zero
+                m.weight.normal_(0, fan_in**-0.5, generator=generator)
             return m
 
         return {f"feedback/{n}": fresh(n) for n in trial.records}

@@ -35,16 +35,18 @@ class Predictive:
         return {}
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
-        def dE(x: State, trial: Trial) -> Iterable[Tensor]:
-            """e - d/dx (e . u) + precision dL/dx, e = x - u held fixed."""
+        def goal(x: State, trial: Trial) -> Iterable[Tensor]:
+            """x - dE/dx = u + d/dx (e . u) - precision dL/dx, where e = x - u is held fixed."""
+            u = [v.detach() for v in trial.inputs.values()]
             with torch.no_grad():
-                e = [x[n] - u for n, u in trial.inputs.items()]
+                e = [v - p for v, p in zip(x.values(), u, strict=True)]
             top = torch.full_like(trial.loss, -self.precision)
-            return (v - g for v, g in zip(e, pull(x, [*trial.inputs.values(), trial.loss], [*e, top]), strict=True))
+            down = pull(x, [*trial.inputs.values(), trial.loss], [*e, top])
+            return [p + g for p, g in zip(u, down, strict=True)]
 
         with torch.no_grad():
             x = dict(play(net, batch).inputs)
-        x = relax(net, batch, dE, x, self.steps, self.rate)
+        x = relax(net, batch, goal, x, self.steps, self.rate)
         with torch.no_grad():
             trial = play(net, batch, clamp=x)
         yield Pass(trial, {"credit": {n: (x[n] - u) / self.precision for n, u in trial.inputs.items()}})
