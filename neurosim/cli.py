@@ -256,31 +256,10 @@ def figure(name: str, out: Path | None) -> int:
 @click.argument("kind", type=click.Choice(["rules", "recipes", "tasks", "networks", "studies"]))
 def list_(kind: str) -> int:
     """List rules, recipes, tasks, networks or studies."""
-    import inspect
+    from neurosim.report import catalogue
 
-    known: dict[str, Any]
-    if kind == "rules":
-        from neurosim.rules import ALL
-
-        known = {n: type(r) for n, r in ALL.items()}
-    elif kind == "recipes":
-        from neurosim.recipes import RECIPES
-        from neurosim.report import one_line
-
-        for n, r in RECIPES.items():
-            click.echo(f"{n:26s} {one_line(r)}")
-        return 0
-    elif kind == "tasks":
-        from neurosim.tasks import TASKS as known
-    elif kind == "networks":
-        from neurosim.networks import NETWORKS as known
-    else:
-        from neurosim.study import studies
-
-        known = {n: "" for n in studies()}
-    for n, thing in known.items():
-        doc = (inspect.getdoc(thing) or "").splitlines() if thing else []
-        click.echo(f"{n:26s} {doc[0] if doc else ''}".rstrip())
+    for n, line in catalogue(kind).items():
+        click.echo(f"{n:26s} {line}".rstrip())
     return 0
 
 

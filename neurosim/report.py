@@ -117,6 +117,22 @@ def explain_recipe(recipe: Recipe) -> str:
     return "\n".join(lines)
 
 
+def catalogue(kind: str) -> dict[str, str]:
+    """All rules, recipes, tasks, networks or studies, each with its first line."""
+    from neurosim import networks, recipes, rules, study, tasks
+
+    def first(thing: Any) -> str:
+        return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+    return {
+        "rules": lambda: {n: first(type(r)) for n, r in rules.ALL.items()},
+        "recipes": lambda: {n: one_line(r) for n, r in recipes.RECIPES.items()},
+        "tasks": lambda: {n: first(f) for n, f in tasks.TASKS.items()},
+        "networks": lambda: {n: first(f) for n, f in networks.NETWORKS.items()},
+        "studies": lambda: {n: study.load_study(n).question.partition("\n")[0] for n in study.studies()},
+    }[kind]()
+
+
 def one_line(recipe: Recipe) -> str:
     """Which rules under which credit."""
     rules = ", ".join(f"{p}: {type(r).__name__ if r else 'frozen'}" for p, r in recipe.rules.items())

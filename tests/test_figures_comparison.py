@@ -1,6 +1,5 @@
 """What the comparison figure shows."""
 
-import json
 import math
 from itertools import combinations
 from pathlib import Path
@@ -9,61 +8,10 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 
 from neurosim import figures
 from neurosim.figures_comparison import comparison
-
-CORE = (
-    "backprop feedback-alignment sign-symmetric kolen-pollack direct-feedback node-perturbation predictive-coding "
-    "equilibrium-propagation oja sanger bcm softhebb frozen"
-).split()
-FINAL = {"backprop": (0.95, 0.96, 0.97), "bcm": (0.86, 0.88, 0.93), "frozen": (0.85, 0.88, 0.88)}
-
-
-def make_rows(final: dict = FINAL, layers: tuple = ("hidden", "readout"), epochs: int = 4) -> list[dict]:
-    """Scores that rise in a straight line from .1 to `final` (one value per seed); made-up alignments."""
-    rows = []
-    for number, (recipe, ends) in enumerate(final.items()):
-        for seed, end in enumerate(ends):
-            for epoch in range(epochs + 1):
-                at = {"recipe": recipe, "seed": seed, "epoch": epoch, "samples": 1297 * epoch}
-                score = 0.1 + (end - 0.1) * epoch / epochs
-                rows.append({**at, "layer": "", "quantity": "test", "value": score})
-                rows.append({**at, "layer": "", "quantity": "train_loss", "value": 2.3 - score})
-                for layer in layers:
-                    cosine = 1.0 if recipe == "backprop" else 0.5 * epoch / epochs + 0.01 * (seed - 1) - 0.03 * number
-                    rows.append({**at, "layer": layer, "quantity": "alignment", "value": cosine})
-                    rows.append({**at, "layer": layer, "quantity": "null_low", "value": -0.2 - 0.1 * seed})
-                    rows.append({**at, "layer": layer, "quantity": "null_high", "value": 0.2 + 0.1 * seed})
-    return rows
-
-
-def make_manifest(recipes: dict | None = None) -> dict:
-    recipes = recipes or {
-        "backprop": {"status": "ok", "p_vs_frozen": 0.01},
-        "bcm": {"status": "ok", "p_vs_frozen": 0.4},
-        "frozen": {"status": "ok", "p_vs_frozen": None},
-    }
-    return {"metric": "accuracy", "config": {"task": "digits", "network": "mlp"}, "recipes": recipes}
-
-
-def strict(path: Path) -> dict:
-    def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is not JSON")
-
-    return json.loads(path.read_text(), parse_constant=refuse)
-
-
-def lines(fig: Figure) -> list[tuple]:
-    return [
-        (line.get_label(), to_hex(line.get_color()), np.asarray(line.get_xdata()), np.asarray(line.get_ydata()))
-        for ax in fig.axes
-        for line in ax.lines
-    ]
-
-
-# ---------------------------------------------------------------------------------------------- the comparison
+from tests.test_figures import CORE, FINAL, lines, make_manifest, make_rows
 
 
 def test_every_core_recipe_has_its_own_look() -> None:

@@ -9,38 +9,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from neurosim.tasks import TASKS, Task, digits, fashion, images, mnist, read_idx
+from neurosim.tasks import TASKS, Task, fashion, images, mnist, read_idx
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 @pytest.fixture(autouse=True)
-def single_precision() -> Iterator[None]:
+def single_precision(exact_and_seeded: None) -> None:
     """Inputs take torch's default type; the tests that name one expect float32."""
-    before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
-    yield
-    torch.set_default_dtype(before)
-
-
-@pytest.fixture(scope="module")
-def numbered() -> Task:
-    """The digits, with each image replaced by its number, so that a split shows which images it holds."""
-    task = digits()
-    return replace(task, x=torch.arange(len(task.x))[:, None])
-
-
-def parts(task: Task, seed: int) -> tuple[set[int], set[int], set[int]]:
-    """Numbers of the training, validation and test images."""
-    tuning, final = task.split(seed, tuning=True), task.split(seed)
-    return tuple(set(x.flatten().tolist()) for x in (tuning.train_x, tuning.test_x, final.test_x))
 
 
 # ---------------------------------------------------------------------------------------------- IDX files
