@@ -196,12 +196,15 @@ _last: tuple[Any, list[Any], Names] = (lambda: None), [], {}  # the net played l
 
 
 def _known(net: nn.Module) -> Names:
-    """The names of the net's layers, looked up once for as long as the same net with the same children is played."""
+    """The names of the net's layers; of a flat net they are kept for as long as it has the same children."""
     global _last
-    children = list(net._modules.values())
-    if _last[0]() is not net or _last[1] != children:
-        _last = ref(net), children, _names(net)
-    return _last[2]
+    children = list(net._modules.items())
+    if _last[0]() is net and _last[1] == children:
+        return _last[2]
+    names = _names(net)
+    if all(m is net._modules.get(n) for m, (n, _) in names.items()):
+        _last = ref(net), children, names
+    return names
 
 
 def _names(net: nn.Module) -> Names:

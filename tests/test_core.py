@@ -91,6 +91,19 @@ def test_tables_forward_add_clamp():
     torch.testing.assert_close(seen["0.input"].u, batch.x @ net[0].input.weight.T)  # what it would have been
 
 
+def test_a_layer_that_is_replaced_or_renamed_between_trials_is_seen():
+    net, batch = nn.Sequential(Layer(dense(4, 4)), nn.Sequential(Layer(dense(4, 2)))), Batch(torch.randn(3, 4))
+    assert list(play(net, batch).records) == ["0.input", "1.0.input"]
+    net[1][0] = Layer(dense(4, 5))  # deep inside
+    assert play(net, batch).records["1.0.input"].post.shape == (3, 5)
+    flat = nn.Sequential(Layer(dense(4, 4)), Layer(dense(4, 2)))
+    first = play(flat, batch).records["0.input"].weight
+    flat[0] = Layer(dense(4, 4))
+    assert not torch.equal(play(flat, batch).records["0.input"].weight, first)
+    flat.append(Layer(dense(2, 3)))
+    assert list(play(flat, batch).records) == ["0.input", "1.input", "2.input"]
+
+
 def test_a_layer_runs_once_a_trial():
     layer = Layer(dense(4, 4))
     with pytest.raises(ValueError, match="ran twice"):
