@@ -156,7 +156,7 @@ def held_against_backprop(learner: Learner, probe: Batch, seed: int) -> dict[str
 
 
 def shuffled_credit(learner: Learner, batch: Batch, generator: torch.Generator, names: list[str]) -> dict[str, Tensor]:
-    """cos(backprop's dW, dW with every sample's credit given to another sample) by synapse, [SHUFFLES]: the null."""
+    """cos(backprop's dW, dW with credit dealt to the samples at random) by synapse, [SHUFFLES]: backprop's null."""
     trial = play(learner.net, learner._batch(batch))
     credit = returned(trial, ("credit",))["credit"]
     orders = [torch.randperm(batch.size, generator=generator).to(batch.x.device) for _ in range(SHUFFLES)]
@@ -190,6 +190,7 @@ def run_cells(
     workers: int = 1,
 ) -> Iterator[Cell]:
     """The cells as they end. With workers > 1 each runs in a process of its own with one thread."""
+    seeds = list(seeds)
     jobs = [(r, seed) for r in recipes for seed in seeds]
     if workers <= 1:
         yield from (run_cell(r, make_net, task, seed, epochs, device) for r, seed in jobs)

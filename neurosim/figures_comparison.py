@@ -31,9 +31,10 @@ def comparison(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -
 
     Rows by `quantity`: "test", the running test score (epoch 0 is before training); and, per layer, "alignment", the
     cosine of the recipe's update with backprop's on the same weights and batch, with "null_low" and "null_high", the
-    2.5 % and 97.5 % points of that cosine when credit is shuffled (the grey band is their median over recipes and
-    seeds). Other quantities are not drawn. From the manifest: metric; config's task and network; each recipe's
-    p_vs_frozen (Holm-adjusted), status and reason.
+    2.5 % and 97.5 % points of that cosine when credit is shuffled. The grey band is their median over the seeds of
+    backprop (over all recipes where it is not shown); each recipe's own null is in the rows. Other quantities are not
+    drawn. From the manifest: metric; config's task and network; each recipe's p_vs_frozen (Holm-adjusted), status and
+    reason.
     Lines are means over seeds, with 95 % t intervals from three seeds on. The final score is that of a recipe's last
     epoch. Values that are not finite are skipped, and a recipe whose status is not "ok" is named with its reason
     below the panels.
@@ -218,10 +219,11 @@ def _draw_final(
 def _draw_alignment(ax: Axes, runs: Runs, styles: Mapping[str, Look], layer: str) -> None:
     _samples_axis(ax, runs, "alignment")
     edges = []
+    whose = {"backprop"} if ("null_low", layer, "backprop") in runs else set(styles)
     for quantity in ("null_low", "null_high"):
         pooled: dict[float, list[float]] = {}
         for key, run in runs.items():
-            if key[:2] == (quantity, layer):
+            if key[:2] == (quantity, layer) and key[2] in whose:
                 for x, by in run.items():
                     pooled.setdefault(x, []).extend(by.values())
         edges.append({x: float(np.median(values)) for x, values in pooled.items() if values})

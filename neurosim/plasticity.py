@@ -171,15 +171,26 @@ class Learner:
         self._noise = torch.Generator(self.device)
         trial = play(self.net, self._batch(example))
         self.own: dict[str, Any] = recipe.credit.wire(trial, self._generator("wire"))
-        self.rules = {n: match(recipe.rules, n) for n in (*trial.weights, *self.own)}
+        if silent := synapses(self.net).keys() - trial.weights.keys():
+            raise ValueError(f"example: {sorted(silent)[0]} is silent in it, give one in which every synapse transmits")
+        self.rules = {n: self._match(recipe.rules, n) for n in (*trial.weights, *self.own)}
         self._needs = {n: r.reads - _SEEN for n, r in self.rules.items() if r}  # third factors
         self._check(trial, example)
         named = dict(self.net.named_parameters())
-        self.rest = {n: p for n, p in named.items() if any(fnmatchcase(n, q) for q in recipe.rest)}
+        if shared := [n for n in trial.weights if f"{n}.weight" not in named]:
+            raise Unsupported(
+                f"{recipe.name}: {shared[0]} shares its weight with another synapse, tied weights are not told apart"
+            )
+        others = {n: p for n, p in named.items() if n.removesuffix(".weight") not in trial.weights}
+        self.rest = {n: p for n, p in others.items() if any(fnmatchcase(n, q) for q in recipe.rest)}
         plastic = {n: named[f"{n}.weight"] for n in trial.weights if self.rules[n]}
         feedback = {n: m.weight for n, m in self.own.items() if isinstance(m, nn.Module)}
         self.weights: dict[str, Tensor] = {**plastic, **feedback, **self.rest}
         self.optimizers = self._optimizers()
+        if self.rest and (unmoved := self.rest.keys() - self.updates(example).keys()):
+            raise Unsupported(
+                f"{recipe.name}: no gradient reaches {sorted(unmoved)[0]} under {type(recipe.credit).__name__}"
+            )
 
     def _check(self, trial: Trial, example: Batch) -> None:
         told = self.recipe.credit.gives | frozenset(example.signals)
@@ -198,7 +209,7 @@ class Learner:
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         groups: dict[Callable[..., Any], dict[float, list[Tensor]]] = {}
         for n, p in self.weights.items():
-            rate, make = match(self.recipe.lr, n), match(self.recipe.optimizer, n)
+            rate, make = self._match(self.recipe.lr, n), self._match(self.recipe.optimizer, n)
             if rate is None or make is None:
                 raise ValueError(f"lr, optimizer: {self.recipe.name} gives no rate or no optimiser for {n!r}")
             groups.setdefault(make, {}).setdefault(float(rate), []).append(p)
@@ -206,6 +217,12 @@ class Learner:
             make([{"params": ps, "lr": rate} for rate, ps in by_rate.items()], lr=0.0)
             for make, by_rate in groups.items()
         ]
+
+    @staticmethod
+    def _match(patterns: Any, name: str) -> Any:
+        """A feedback synapse goes with the one it mirrors, unless a pattern names it ("feedback/*")."""
+        whole = not isinstance(patterns, Mapping) or any("/" in p and fnmatchcase(name, p) for p in patterns)
+        return match(patterns, name if whole else name.rpartition("/")[2])
 
     def _batch(self, batch: Batch) -> Batch:
         return replace(batch, loss=self.recipe.loss) if self.recipe.loss else batch

@@ -38,7 +38,7 @@ def comparison_table(title: str, recipes: Mapping[str, Mapping[str, Any]], metri
             f"{over[0]:+.3f}" if over else "-",
             probability(r.get("p_vs_frozen")),
             half_gap(r["samples_to_half"]),
-            " ".join(f"{average(v):.2f}" for v in r["alignment"].values()) or "-",
+            " ".join(mean_of_those(v) for v in r["alignment"].values()) or "-",
             f"{average(r['seconds']):.1f}",
         )
     table.caption = (
@@ -54,6 +54,12 @@ def average(values: Sequence[float]) -> float:
     """Mean of those that are finite; nan for none."""
     finite = [v for v in values if v is not None and math.isfinite(v)]
     return interval(finite)[0] if finite else math.nan
+
+
+def mean_of_those(values: Sequence[float]) -> str:
+    """The mean, and how many have a value where not all do."""
+    finite = [v for v in values if v is not None and math.isfinite(v)]
+    return f"{average(values):.2f}" + ("" if len(finite) == len(values) else f"({len(finite)}/{len(values)})")
 
 
 def spread(values: Sequence[float]) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
-from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -192,18 +191,15 @@ def play(
     )
 
 
-_last: tuple[Any, list[Any], Names] = (lambda: None), [], {}  # the net played last, its children, their names
-
-
 def _known(net: nn.Module) -> Names:
-    """The names of the net's layers; of a flat net they are kept for as long as it has the same children."""
-    global _last
+    """The names of the net's layers. A flat net keeps them, for as long as it has the same children."""
     children = list(net._modules.items())
-    if _last[0]() is net and _last[1] == children:
-        return _last[2]
+    kept = net.__dict__.get("_layer_names")
+    if kept and kept[0] == children:
+        return kept[1]
     names = _names(net)
-    if all(m is net._modules.get(n) for m, (n, _) in names.items()):
-        _last = ref(net), children, names
+    if all(type(m) is Layer or not m._modules for _, m in children if m is not None):
+        net.__dict__["_layer_names"] = children, names
     return names
 
 

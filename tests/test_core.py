@@ -15,6 +15,7 @@ from neurosim.credit import (
     DirectFeedback,
     Equilibrium,
     FeedbackAlignment,
+    FixedPrediction,
     KolenPollack,
     NodePerturbation,
     SignSymmetric,
@@ -330,3 +331,18 @@ def test_feedback_weights_do_not_vanish_with_the_forward_weights():
     assert all(d.norm() > 1e-3 for d in dw.values())
     B2 = learner(net, batch, FeedbackAlignment()).own["feedback/2.input"].weight
     assert B2.std().item() == pytest.approx(5**-0.5, rel=0.5)  # N(0, 1 / fan-in)
+
+
+def test_fixed_prediction_is_backprop_with_skips_too():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = Layer(dense(6, 5), torch.tanh), Layer(dense(5, 5), torch.tanh), Layer(dense(5, 3))
+
+        def forward(self, x):
+            h = self.a(x)
+            return self.c(h + self.b(h))
+
+    net, batch = Residual(), Batch(torch.randn(B, 6), torch.randint(3, (B,)), ce)
+    assert relative(updates(net, batch, FixedPrediction(3)), autograd(net, batch)) < NEAR
+    assert relative(updates(net, batch, FixedPrediction(1)), autograd(net, batch)) > 0.1  # as many steps as it is deep

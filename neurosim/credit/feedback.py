@@ -96,7 +96,7 @@ class DirectFeedback:
     """
 
     error: Callable[[Tensor], Tensor] = own_step
-    reads: frozenset[str] = claims("error", "feedback", "slope")
+    reads: frozenset[str] = claims("error", "feedback")
     gives: frozenset[str] = claims("credit", "signal")
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
@@ -117,6 +117,6 @@ class DirectFeedback:
         signal, credit = {}, {}
         for r in trial.records.values():
             b = (e @ own[f"direct/{r.layer}"].weight.detach().T).reshape(*e.shape[:-1], *r.post.shape[1 + batch.time :])
-            signal[r.layer] = b
+            signal[r.layer] = b = b.expand_as(r.post)  # a pooled error is told at every step
             credit[r.layer] = kinds.get(("u", r.layer), b * r.slope)  # ... so only the last layer has credit of its own
         yield Pass(trial, {"signal": signal, "credit": credit})

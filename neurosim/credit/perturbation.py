@@ -40,6 +40,8 @@ class NodePerturbation(Wireless):
         clean = play(net, batch)
         xi = {n: gaussian(whole(u), self.sigma, generator) for n, u in clean.inputs.items()}
         noisy = play(net, batch, add=xi)
+        if clean.loss is None:
+            raise ValueError("batch.loss: given None, but perturbation compares losses")
         better = (clean.loss - noisy.loss) / self.sigma**2
         by_layer = {r.layer: r for r in clean.records.values()}
         yield Pass(clean, {"credit": {n: broadcast(by_layer[n], better) * z for n, z in xi.items()}})
@@ -60,6 +62,10 @@ class WeightPerturbation(Wireless):
     sigma: float = 1e-3
     reads: frozenset[str] = claims("loss", "noise")
     gives: frozenset[str] = claims("reward", "noise")
+
+    def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise ValueError(f"sigma: given {self.sigma}, the noise needs a positive standard deviation")
 
     @torch.no_grad()
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:

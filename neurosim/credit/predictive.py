@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.credit.backprop import Wireless
-from neurosim.credit.equilibrium import State, pull, relax, static_only
+from neurosim.credit.equilibrium import State, positive, pull, relax, static_only
 from neurosim.plasticity import Pass, claims
-from neurosim.record import Batch, Trial, Unsupported
+from neurosim.record import Batch, Trial
 from neurosim.trial import play, returned
 
 
@@ -29,6 +29,9 @@ class Predictive:
     rate: float = 0.2
     reads: frozenset[str] = claims("error", "transport")
     gives: frozenset[str] = claims("credit")
+
+    def __post_init__(self) -> None:
+        positive(precision=self.precision, steps=self.steps, rate=self.rate)
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
         static_only(trial, "predictive coding in values")
@@ -66,6 +69,9 @@ class PredictiveErrors(Wireless):
     reads: frozenset[str] = claims("error", "transport")
     gives: frozenset[str] = claims("credit")
 
+    def __post_init__(self) -> None:
+        positive(precision=self.precision, steps=self.steps, rate=self.rate)
+
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         with torch.no_grad():
             e = {r.layer: torch.zeros_like(r.u) for r in play(net, batch).records.values()}
@@ -79,32 +85,30 @@ class PredictiveErrors(Wireless):
 
 @dataclass(frozen=True)
 class FixedPrediction:
-    """e_l <- phi'(u_l) * W_{l+1}^T e_{l+1} with the predictions u held at their forward values;   credit_l = e_l.
+    """e_l <- sum_k (du_k/dx_l)^T e_k - dL/dx_l, the predictions u held at their forward values;   credit_l = e_l.
 
-    As many steps as layers. Source: Millidge, Tschantz & Buckley 2022, Neural Comput 34:1329. Relation to backprop: equal.
+    k runs over the layers that l drives, so skips are right too; as many steps as layers are deep. Source: Millidge,
+    Tschantz & Buckley 2022, Neural Comput 34:1329. Relation to backprop: equal.
     """
 
     steps: int = 10
     reads: frozenset[str] = claims("error", "transport")
     gives: frozenset[str] = claims("credit")
 
+    def __post_init__(self) -> None:
+        positive(steps=self.steps)
+
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
         static_only(trial, "predictive coding with fixed predictions")
         return {}
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
-        trial = play(net, batch)
-        names, u = list(trial.inputs), list(trial.inputs.values())
-        e = [torch.zeros_like(v) for v in u]
-        (top,) = torch.autograd.grad(trial.loss.sum(), u[-1], retain_graph=True)
+        with torch.no_grad():
+            x = dict(play(net, batch).inputs)
+        x = {n: v.requires_grad_() for n, v in x.items()}
+        trial = play(net, batch, clamp=x)  # every layer a leaf: u_k depends on the x that drive it, and on no others
+        ends = [*trial.inputs.values(), trial.loss]
+        e = [torch.zeros_like(v) for v in x.values()]
         for _ in range(self.steps):
-            e = [self._link(names, u, e, l) for l in range(len(u) - 1)] + [-top]
-        yield Pass(trial, {"credit": dict(zip(names, e, strict=True))})
-
-    def _link(self, names: list[str], u: list[Tensor], e: list[Tensor], l: int) -> Tensor:
-        (g,) = torch.autograd.grad(u[l + 1], u[l], e[l + 1], retain_graph=True, allow_unused=True)
-        if g is None:
-            raise Unsupported(
-                f"fixed predictions need a chain of layers, but {names[l]!r} does not drive {names[l + 1]!r}"
-            )
-        return g
+            e = pull(x, ends, [*e, torch.full_like(trial.loss, -1.0)], keep=True)
+        yield Pass(trial, {"credit": dict(zip(x, e, strict=True))})

@@ -13,7 +13,7 @@ from neurosim.plasticity import Record, claims, outer, unit_mean
 
 @dataclass(frozen=True)
 class BCM:
-    """dW = y (y - theta) (x) x,   theta <- theta + (<y^2> - theta) / tau.
+    """theta <- theta + (<y^2> - theta) / tau,   dW = y (y - theta) (x) x.
 
     <.> is the mean over batch, time and places; `tau` counts updates; theta starts at the first <y^2>. Stable where the
     neuron answers to one of several linearly independent inputs, with y = 1/p (p its probability), and 0 to the others.

@@ -59,7 +59,7 @@ class SpikeRule:
     """A spike-timing rule as data; pair, triplet, homeostatic and modulated STDP are values of it.
 
     Reads [T, B, ...] spikes; needs Batch.dt. Eligibility left at the end of a trial is carried to the next for one lane
-    (B = 1, dense); for more lanes it is W-shaped per lane: Unsupported, unless `forget` says that the trial's end clears it.
+    (B = 1, dense); for more lanes it is W-shaped per lane: Unsupported, unless `forget` says that the trial's end clears all.
     """
 
     traces: Mapping[str, Trace]
@@ -69,14 +69,15 @@ class SpikeRule:
     @property
     def reads(self) -> frozenset[str]:
         named = {n for m in self.terms for n in (*m.factors, m.gate) if n and n not in self.traces}
-        waits = {"future"} if self.forget and any(m.gate for m in self.terms) else set()  # for the trial's end
+        waits = {"future"} if self.forget else set()  # for the trial's end, which clears all
         return frozenset(named | {t.of for t in self.traces.values()} | waits)
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
+        state = {} if self.forget else state
         seen = {"pre": rec.pre, "post": rec.post, **third}
         after, before = self._run_traces(rec, seen, state)
         dw = torch.zeros_like(rec.weight)
-        for m in self.terms:
+        for i, m in enumerate(self.terms):
             pre, post = self._product(rec, m, seen, after, before)
             if m.gate is None:
                 dw = dw + outer(rec, pre, post)
@@ -84,7 +85,7 @@ class SpikeRule:
             a = decay(m.tau_e, rec.dt)
             M = ((after[m.gate] if m.gate in after else seen[m.gate]) * rec.dt).expand_as(rec.post)
             dw = dw + outer(rec, pre, post * backward_trace(M, a))  # sum_t M e = sum_t (M filtered backward) product
-            dw = dw + self._carried(rec, m, pre, post, M, a, state)
+            dw = dw + self._carried(rec, f"e{i}", pre, post, M, a, state)
         return dw
 
     def _run_traces(
@@ -114,7 +115,7 @@ class SpikeRule:
         return pre, post
 
     def _carried(
-        self, rec: Record, m: Term, pre: Tensor, post: Tensor, M: Tensor, a: float, state: dict[str, Tensor]
+        self, rec: Record, key: str, pre: Tensor, post: Tensor, M: Tensor, a: float, state: dict[str, Tensor]
     ) -> Tensor | float:
         # eligibility left over from the last trial, and for the next one
         if self.forget:
@@ -124,7 +125,7 @@ class SpikeRule:
                 f"{rec.name}: the eligibility left at a trial's end is weight-shaped per lane and is carried for one "
                 "dense lane only; use B = 1, or SpikeRule(..., forget=True) if the trial's end clears it"
             )
-        key, T = f"e {m.gate} {' '.join(m.factors)} {m.tau_e}", len(M)
+        T = len(M)
         age = a ** torch.arange(T, dtype=M.dtype, device=M.device).reshape(-1, *[1] * (M.dim() - 1))
         old = state.get(key, torch.zeros_like(rec.weight))
         state[key] = a**T * old + outer(rec, pre, post * age.flip(0))
