@@ -85,6 +85,6 @@ class Trial:
     output: Tensor
     loss: Tensor | None  # [B]
     inputs: Mapping[str, Tensor | list[Tensor]]  # by layer: u, whole or step by step
-    outputs: Mapping[str, Tensor]  # by layer: y as the next layer gets it
+    outputs: Mapping[str, Tensor]  # by layer: y as it leaves the neurons
     weights: Mapping[str, Tensor]  # by synapse: what it transmitted with
     end: Mapping[str, dict[str, Tensor]]  # by layer: last state, detached, to start the next trial from

@@ -17,7 +17,7 @@ from neurosim.credit import Backprop, DirectFeedback, Equilibrium, NoCredit
 from neurosim.credit.feedback import pooled
 from neurosim.networks import cnn, mlp
 from neurosim.neurons import AdaptiveLIF
-from neurosim.plasticity import Batch, Gradient, Layer, Learner, Rate, play
+from neurosim.plasticity import Batch, Gradient, Layer, Learner, play
 from neurosim.recipes import CONVOLUTIONAL, CORE, HIDDEN_RATES, READOUT_RATE, RECIPES, normalised
 from neurosim.rules import EProp, EPropOnline, Hebb, SpikeRule, Term, Trace, pair
 from neurosim.tasks import Task
@@ -33,8 +33,7 @@ class Misled:
         rng = np.random.default_rng(1)
         y = rng.integers(0, 3, 480)
         x = rng.normal(size=(3, 1, 8, 8))[y] + 0.7 * rng.normal(size=(480, 1, 8, 8))
-        wrong = np.where(np.arange(480) % 7 < 5, (y + 1) % 3, y)  # one in seven has its true label twice: 2/7 right
-        self.labels = torch.from_numpy(y)
+        wrong = np.where(np.arange(480) % 7 < 5, (y + 1) % 3, y)  # five in seven are wrong
         train, test = slice(0, 240), slice(240, None)
         parts = {"test_x": x[test], "test_y": wrong[test], "validation_size": 40}
         self.task = Task.from_arrays(x[train], y[train], **parts).limited(test=90)  # the seed says which 90
@@ -88,7 +87,7 @@ def test_the_score_is_that_of_the_test_part(seed):
 def test_each_seed_has_its_own_split():
     task, seeds = Misled(), (0, 3, 8)
     cells = [run_cell(CORE["frozen"], small, task, s, epochs=1) for s in seeds]
-    assert set(task.asked) == set(seeds) and task.asked == sorted(task.asked)
+    assert task.asked == list(seeds)
     tested = [task.task.split(s).test_x for s in seeds]
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(tested, 2))
     for cell, seed in zip(cells, seeds):  # before training, when the net is as drawn and only the images matter
@@ -176,12 +175,12 @@ def settling():
     return net, batch, ws, [np.clip(u, 0, 1) for u in drives], drives
 
 
-EQ = Equilibrium(beta=0.4, free=3, nudged=2, rate=0.6, box=(0.0, 1.0))
+EQ = Equilibrium(beta=0.4, free=3, nudged=4, rate=0.6, box=(0.0, 1.0))
 
 
 def test_the_answer_of_equilibrium_propagation_is_settled(settling):
     net, batch, ws, start, drives = settling
-    u, y = relaxed(ws, batch.x.numpy(), start, 0.0, None, EQ.free, EQ.rate)
+    u, y = relaxed(ws, batch.x.numpy(), start, 0.0, 0.0, EQ.free, EQ.rate)
     L = learner(net, batch, EQ, Hebb(), predict=EQ.predict)
     got = L.predict(batch).numpy()
     np.testing.assert_allclose(got, y[-1], atol=1e-12)
@@ -197,16 +196,28 @@ def test_the_line_up_predicts_by_settling():
     for recipe, make in ((RECIPES["equilibrium-propagation"], mlp), (CONVOLUTIONAL["equilibrium-propagation"], cnn)):
         batch = Batch(torch.randn(4, 1, 8, 8), torch.randint(3, (4,)))
         L = Learner(make((1, 8, 8), 3), recipe, batch)
+        with torch.no_grad():
+            for p in L.net.parameters():
+                p.mul_(2)  # so that the feedback is strong
         answer, settled = L.predict(batch), recipe.credit.settle(L.net, batch)
         torch.testing.assert_close(answer, settled["readout"].clamp(0, 1))
         assert (answer - play(L.net, batch).output).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("size", (8, 28))
+@pytest.mark.parametrize("make, recipes", ((mlp, RECIPES), (cnn, CONVOLUTIONAL)), ids=("mlp", "cnn"))
+def test_the_nudge_reaches_every_layer(make, recipes, size):
+    """It climbs one layer a step: with fewer nudged steps than layers the first ones would never learn."""
+    batch = Batch(torch.rand(8, 1, size, size), torch.randint(10, (8,)), nets.ce)
+    dw = Learner(make((1, size, size), 10), recipes["equilibrium-propagation"], batch).updates(batch)
+    assert [n for n, d in dw.items() if not d.any()] == []
+
+
 def test_equilibrium_propagation_stays_in_its_box(settling):
-    """dW against a relaxation in numpy that clips; it hits both walls, and without clipping dW is another."""
+    """dW against a relaxation in numpy that clips; it hits both walls, and unclipped dW is another."""
     net, batch, ws, start, _ = settling
     x, target = batch.x.numpy(), batch.target.numpy()
-    free, _ = relaxed(ws, x, start, 0.0, None, EQ.free, EQ.rate)
+    free, _ = relaxed(ws, x, start, 0.0, 0.0, EQ.free, EQ.rate)
     want, hit = [np.zeros_like(w) for w in ws], {0.0: 0, 1.0: 0}
     for beta in (EQ.beta, -EQ.beta):
         u, y = relaxed(ws, x, free, beta, target, EQ.nudged, EQ.rate)
@@ -216,8 +227,8 @@ def test_equilibrium_propagation_stays_in_its_box(settling):
     got = updates(net, batch, EQ, Hebb())
     for d, w in zip(got.values(), want, strict=True):
         np.testing.assert_allclose(d.numpy(), w, atol=1e-12)
-    open_ended = updates(net, batch, Equilibrium(0.4, 3, 2, 0.6, box=None), Hebb())
-    assert all((open_ended[n] - d).norm() > 0.1 * d.norm() for n, d in got.items())
+    open_ended = updates(net, batch, Equilibrium(0.4, 3, 4, 0.6, box=None), Hebb())
+    assert all((open_ended[n] - d).norm() > 0.5 * d.norm() > 0 for n, d in got.items())
     for told in EQ.passes(net, batch, {}, torch.Generator()):
         for r in told.trial.records.values():
             assert r.state["v"].min() >= 0 and r.state["v"].max() <= 1
@@ -243,13 +254,12 @@ def conv_over_time():
 
 
 def assert_standard(y, axes):
-    """Mean 0 and variance 1 over the last `axes` axes, each sample (and step) for itself; var / (var + eps) is near 1."""
+    """Mean 0 and variance 1 over the last `axes` axes, each sample (and step) for itself."""
     rows = y.flatten(-axes).numpy()
     np.testing.assert_allclose(rows.mean(-1), 0, atol=1e-9)
     np.testing.assert_allclose(rows.var(-1), 1, atol=5e-3)
 
 
-WITH_TIME = Batch(torch.zeros(0), time=True, dt=1.0)
 NORMALISED = {
     "mlp": (lambda: mlp((6,), 12, hidden=(20, 15)), (9, 6), {"hidden2.input": 1, "readout.input": 1}),
     "cnn": (lambda: cnn((1, 8, 8), 12), (9, 1, 8, 8), {"readout.input": 1}),
@@ -264,9 +274,9 @@ NORMALISED = {
 def test_the_next_layer_receives_normalised_activity(name):
     make, shape, received = NORMALISED[name]
     time = name.endswith("time")
-    lead = shape[: 1 + time]
-    scale = torch.logspace(0, 1.5, lead.numel() if hasattr(lead, "numel") else math.prod(lead))  # unlike samples
-    batch = Batch(torch.randn(shape) * scale.reshape(*lead, *[1] * (len(shape) - len(lead))), time=time, dt=1.0)
+    lead, unit = shape[: 1 + time], shape[1 + time :]
+    size = torch.logspace(0, 1.5, math.prod(lead)).reshape(*lead, *[1] * len(unit))  # no two samples or steps alike
+    batch = Batch(torch.randn(shape) * size, time=time, dt=1.0)
     net = make()
     with torch.no_grad():
         before = play(net, batch)
@@ -322,13 +332,13 @@ def test_hebbian_layers_and_their_readout_have_rates_of_their_own(name, convolut
 # ---------------------------------------------------------------------------------------------- direct feedback
 @pytest.mark.parametrize("outputs", (4, 64))
 def test_direct_feedback_keeps_the_size_of_the_error(outputs):
-    """B ~ N(0, 1 / outputs): each entry has standard deviation outputs ** -0.5, so that |B e| per unit is like rms e."""
+    """B ~ N(0, 1 / outputs): each entry has standard deviation outputs ** -0.5."""
     net, batch = nets.mlp(3, 2000, 1000, outputs), Batch(torch.randn(2, 3), torch.randn(2, outputs), mse)
     own = learner(net, batch, DirectFeedback()).own
     for n in ("direct/0", "direct/1"):
         b = own[n].weight
         assert b.std().item() == pytest.approx(outputs**-0.5, rel=0.06) and abs(b.mean().item()) < 0.03
-        sent = b @ torch.ones(outputs)
+        sent = b @ torch.ones(outputs)  # so what a unit is sent is as large as the errors are
         assert sent.std().item() == pytest.approx(1, rel=0.1)
 
 
