@@ -235,11 +235,8 @@ def _record(name: str, run: _Run, synapse: str, weight: Tensor, dt: float | None
         pre = torch.stack([silent if x is None else x for x in pre])
     if type(u) is list:
         u = torch.stack(u)
-    y = _kept(run, "y")
-    module = getattr(run.layer, synapse)
-    return Record(
-        name, module, weight.detach(), pre.detach(), u.detach(), y, partial(_slope, run), partial(_state, run), dt
-    )
+    late = partial(_kept, run, "y"), partial(_slope, run), partial(_state, run)
+    return Record(name, getattr(run.layer, synapse), weight.detach(), pre.detach(), u.detach(), *late, dt)
 
 
 def _kept(run: _Run, k: str) -> Tensor:
