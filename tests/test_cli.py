@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -151,7 +152,13 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path):
     argv = [sys.executable, str(watch), "compare", "digits", "--rules", "frozen,equilibrium-propagation",
             "--seeds", "3", "--epochs", "8", "--workers", "2"]  # fmt: skip
     p = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a background shell would have it ignored
     )
     assert p.stdout.readline().startswith("cell frozen")
     time.sleep(0.3)
