@@ -141,7 +141,8 @@ def compare(
     else:
         console = Console() if sys.stdout.isatty() else Console(width=150)
         title = f"{task}, {network}: {seeds} seeds, {epochs} epochs of {cells[0].n_train:,}, {cells[0].n_test:,} tested"
-        console.print(report.comparison_table(title, found, shown.metric))
+        for table in report.comparison_tables(title, found, shown.metric, console.width):
+            console.print(table)
         if claims:
             show(claims, console)
     files = f"{png.with_suffix('')}.png, .csv and .json"

@@ -136,10 +136,13 @@ def run_cell(
 def evaluate(learner: Learner, task: TaskLike, split: Any) -> tuple[float, float]:
     """Score and mean loss on the test part; nan where the output is not finite."""
     outputs, targets, losses = [], [], []
+    learning = learner.net.training
+    learner.net.eval()  # dropout and the like are for learning
     for batch in task.evaluation(split):
         outputs.append(learner.predict(batch))
         targets.append(batch.target)
         losses.append((learner.recipe.loss or batch.loss)(outputs[-1], batch.target))
+    learner.net.train(learning)
     loss = torch.cat(losses).mean().item()
     return (task.score(torch.cat(outputs), torch.cat(targets)) if math.isfinite(loss) else math.nan), loss
 

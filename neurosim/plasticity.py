@@ -196,9 +196,8 @@ class Learner:
         told = self.recipe.credit.gives | frozenset(example.signals)
         for pattern in self.recipe.rules:
             if not any(fnmatchcase(n, pattern) for n in self.rules):
-                raise Unsupported(
-                    f"{self.recipe.name}: no synapse matches {pattern!r}, there are {', '.join(trial.weights)}"
-                )
+                there = ", ".join(trial.weights) or "none: put synapses into Layers"
+                raise Unsupported(f"{self.recipe.name}: no synapse matches {pattern!r}, there are {there}")
         for n, rule in self.rules.items():
             if rule and (lacking := rule.reads - _SEEN - told):
                 raise Unsupported(

@@ -14,40 +14,46 @@ from rich.table import Table
 from neurosim.plasticity import Recipe, Rule
 from neurosim.statistics import interval
 
+CAPTION = (
+    "mean ± 95 % interval over seeds; p: paired t over seeds, corrected for overlapping training sets, Holm over rules; "
+    "half gap at: samples seen when half the gap from frozen to backprop was closed; align: cosine with backprop's update "
+    "by plastic layer, last epoch (k/n: so many seeds have one); s: training seconds a seed"
+)
 
-def comparison_table(title: str, recipes: Mapping[str, Mapping[str, Any]], metric: str) -> Table:
-    """The rows of the main table, from the manifest's `recipes`."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1))
-    table.add_column("rule", no_wrap=True)
-    table.add_column("reads", style="dim", ratio=1, min_width=9)
-    for head, width in ((f"test {metric}", 7), ("gap to backprop", 8), ("p", 5), ("over frozen", 7), ("p", 5)):
-        table.add_column(head, justify="right", min_width=width)
-    for head, width in (("half gap at", 7), ("align", 5), ("s", 3)):
-        table.add_column(head, justify="right", min_width=width)
-    for name, r in recipes.items():
-        if r["status"] != "ok" and not any(map(math.isfinite, r["test"])):
-            table.add_row(name, f"{r['status']}: {r['reason']}", *["-"] * 8)
-            continue
-        gap, over = r.get("difference_to_backprop"), r.get("difference_to_frozen")
-        table.add_row(
-            name + ("" if r["status"] == "ok" else f" [{r['status']}]"),
-            ", ".join(r["reads"]),
-            spread(r["test"]),
-            f"{gap[0]:+.3f}" if gap else "-",
-            probability(r.get("p_vs_backprop")),
-            f"{over[0]:+.3f}" if over else "-",
-            probability(r.get("p_vs_frozen")),
-            half_gap(r["samples_to_half"]),
-            " ".join(mean_of_those(v) for v in r["alignment"].values()) or "-",
-            f"{average(r['seconds']):.1f}",
-        )
-    table.caption = (
-        "mean ± 95 % interval over seeds; p: paired t over seeds, corrected for overlapping training sets, Holm over "
-        "rules; half gap at: samples seen when half the gap from frozen to backprop was closed; align: cosine with "
-        "backprop's update by plastic layer, last epoch; s: training seconds a seed"
-    )
-    table.caption_justify = "left"
-    return table
+
+def comparison_tables(title: str, recipes: Mapping[str, Mapping[str, Any]], metric: str, width: int) -> list[Table]:
+    """The main table from the manifest's `recipes`; below 130 columns in two halves, so that nothing is cut."""
+    heads = ("reads", f"test {metric}", "gap to backprop", "p", "over frozen", "p", "half gap at", "align", "s")
+    lines = {n: _cells(n, r, {"backprop", "frozen"} <= recipes.keys()) for n, r in recipes.items()}
+    halves = [range(9)] if width >= 130 else [(1, 2, 3, 4, 5), (0, 6, 7, 8)]
+    tables = []
+    for columns in halves:
+        table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1))
+        table.add_column("rule", no_wrap=True)
+        for k in columns:
+            table.add_column(heads[k], justify="left" if k == 0 else "right", overflow="fold")
+        for n, line in lines.items():
+            table.add_row(n, *(line[k] for k in columns))
+        tables.append(table)
+    tables[-1].caption, tables[-1].caption_justify = CAPTION, "left"
+    return tables
+
+
+def _cells(name: str, r: Mapping[str, Any], both: bool) -> list[str]:
+    if r["status"] != "ok" and not any(map(math.isfinite, r["test"])):
+        return [f"{r['status']}: {r['reason']}", r["status"], *["-"] * 7]
+    gap, over = r.get("difference_to_backprop"), r.get("difference_to_frozen")
+    return [
+        ", ".join(r["reads"]),
+        spread(r["test"]) + ("" if r["status"] == "ok" else f" [{r['status']}]"),
+        f"{gap[0]:+.3f}" if gap else "-",
+        probability(r.get("p_vs_backprop")),
+        f"{over[0]:+.3f}" if over else "-",
+        probability(r.get("p_vs_frozen")),
+        half_gap(r["samples_to_half"]) if both else "-",
+        " ".join(mean_of_those(v) for v in r["alignment"].values()) or "-",
+        f"{average(r['seconds']):.1f}",
+    ]
 
 
 def average(values: Sequence[float]) -> float:
