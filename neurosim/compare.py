@@ -238,7 +238,7 @@ def compare(
     Quantities: `test` (the task's score), `test_loss`, and by layer `alignment`, `null_low`, `null_high`. A recipe that
     cannot run on the net, or whose loss is not finite, is a row with value nan.
     """
-    cells = run_cells(recipes, make_net, task, epochs=epochs, seeds=list(seeds), device=device, workers=workers)
+    cells = run_cells(recipes, make_net, task, epochs=epochs, seeds=seeds, device=device, workers=workers)
     return rows_of(cells)
 
 

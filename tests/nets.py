@@ -177,6 +177,19 @@ def _two_populations(net, batch):
     return torch.stack(ys) @ W["readout.input"].T
 
 
+class Given(nn.Module):
+    """A population whose spikes are prescribed."""
+
+    memory = False
+    spikes = None
+
+    def step(self, s, u, dt):
+        return {"v": u}
+
+    def out(self, s):
+        return self.spikes + 0 * s["v"]
+
+
 class Spike(torch.autograd.Function):
     """H(x) with the triangular surrogate, as an autograd function: a second way to write the straight-through."""
 

@@ -22,7 +22,7 @@ from neurosim.recipes import CONVOLUTIONAL, CORE, HIDDEN_RATES, READOUT_RATE, RE
 from neurosim.rules import EProp, EPropOnline, Hebb, SpikeRule, Term, Trace, pair
 from neurosim.tasks import Task
 from tests import nets
-from tests.nets import dense, hand_loop, learner, mse, mse_seq, rnn, updates
+from tests.nets import Given, dense, hand_loop, learner, mse, mse_seq, rnn, updates
 
 
 # ---------------------------------------------------------------------------------------------- what is scored
@@ -388,19 +388,6 @@ def test_eprop_by_pooled_feedback_is_a_cut_gradient(rule, steps, lanes):
 
 
 # ---------------------------------------------------------------------------------------------- spikes
-class Given(nn.Module):
-    """A population whose spikes are prescribed."""
-
-    memory = False
-    spikes = None
-
-    def step(self, s, u, dt):
-        return {"v": u}
-
-    def out(self, s):
-        return self.spikes + 0 * s["v"]
-
-
 def showing(net, pre, post, **signals):
     net[0].neuron.spikes = post
     return Batch(pre, time=True, dt=1.0, signals=signals)

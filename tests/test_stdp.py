@@ -10,22 +10,9 @@ from torch import nn
 from neurosim.credit import NoCredit
 from neurosim.plasticity import Batch, Layer, Unsupported, play
 from neurosim.rules import SpikeRule, Term, Trace, pair
-from tests.nets import dense, learner, relative, updates
+from tests.nets import Given, dense, learner, relative, updates
 
 STEPS, LANES = 120, 2
-
-
-class Given(nn.Module):
-    """A population whose spikes are prescribed."""
-
-    memory = False
-    spikes = None
-
-    def step(self, s, u, dt):
-        return {"v": u}
-
-    def out(self, s):
-        return self.spikes + 0 * s["v"]
 
 
 def brute(rule, pre, post, third, dt):
