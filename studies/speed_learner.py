@@ -152,7 +152,9 @@ def draw(rows, manifest):
         ax.axvline(1, color="#888888", linestyle="--", linewidth=1)
         ax.set_yticks(range(len(cells(rows))), [f"{n}, batch {b}, {o}, {k}" for n, b, o, k in cells(rows)])
         ax.invert_yaxis()
-        ax.set_xlabel("seconds of an epoch / seconds in plain PyTorch (1)\nlarge: ratio of medians; small: repetitions; red: bound")
+        ax.set_xlabel(
+            "epoch, seconds / seconds in plain PyTorch (1)\nlarge: ratio of medians; small: repetitions; red: bound"
+        )
         ax.set_title("The Learner beside plain PyTorch")
     return fig
 
