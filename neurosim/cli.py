@@ -3,29 +3,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-from rich.console import Console
 
-INTERRUPTED = 130
-
-
-def nearest(kind: str, name: str, known: Iterable[str]) -> str:
-    """The name, if it is known; else a usage error with the nearest valid ones."""
-    known = list(dict.fromkeys(known))
-    if name in known:
-        return name
-    near = get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
-    raise click.UsageError(f"unknown {kind} {name!r}: {hint}")
+from neurosim.cli_compare import compare
+from neurosim.flags import INTERRUPTED, both_sizes, nearest, options, typed
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -34,175 +19,9 @@ def cli() -> None:
     """Brain-inspired learning rules side by side with backpropagation."""
 
 
-def options(*names: str) -> Callable[[Any], Any]:
-    """The flags that the commands share."""
-    path = click.Path(path_type=Path, file_okay=False)
-    flags = {
-        "network": click.option("--network", help="mlp, cnn; default: the task's"),
-        "rules": click.option("--rules", default=None, help="core (default), all, or SLUG,SLUG,..."),
-        "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
-        "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),
-        "device": click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
-        "data": click.option("--data", type=path, help="folder of IDX files (or set NEUROSIM_DATA)"),
-        "out": click.option("--out", type=path, help="where to write; default figures/, or runs/ for --quick"),
-        "json": click.option("--json", "as_json", is_flag=True, help="print the manifest instead of the table"),
-        "quick": click.option("--quick", is_flag=True, help="2 seeds, small: the shape of the result"),
-        "full": click.option("--full", is_flag=True, help="20 seeds"),
-        "workers": click.option("--workers", type=click.IntRange(1), help="processes (default: one a core)"),
-    }
-
-    def add(f: Any) -> Any:
-        for n in reversed(names):
-            f = flags[n](f)
-        return f
-
-    return add
+cli.add_command(compare)
 
 
-# ---------------------------------------------------------------------------------------------- compare
-@cli.command()
-@click.argument("task")
-@options("network", "rules", "seeds", "epochs", "device", "data", "out", "json", "quick", "full", "workers")
-def compare(
-    task: str,
-    network: str | None,
-    rules: str | None,
-    seeds: int | None,
-    epochs: int | None,
-    device: str,
-    data: Path | None,
-    out: Path | None,
-    as_json: bool,
-    quick: bool,
-    full: bool,
-    workers: int | None,
-) -> int:
-    """Compare learning rules on TASK (digits, fashion, mnist): the same first weights, the same batches."""
-    from neurosim import compare as comparing
-    from neurosim import figures, recipes, report
-    from neurosim.figures_comparison import comparison
-    from neurosim.networks import NETWORKS
-    from neurosim.study import show
-    from neurosim.tasks import TASKS
-
-    both_sizes(quick, full)
-    make_task = TASKS[nearest("task", task, TASKS)]
-    if network:
-        nearest("network", network, NETWORKS)
-    line_up(rules, "mlp")  # a wrong name is told before data are read
-    shown = make_task(data)
-    plain = not (rules or seeds or epochs or quick or data) and network in (None, shown.network)
-    network, device = network or shown.network, usable(device)
-    chosen = line_up(rules, network)
-    if quick:
-        train, test, quick_epochs = recipes.QUICK[task]
-        shown, epochs = shown.limited(train, test), epochs or quick_epochs
-    epochs = epochs or recipes.EPOCHS[task]
-    seeds = seeds or (2 if quick else 20 if full else 5)
-    workers = workers or (1 if device == "cuda" else min(os.cpu_count() or 1, len(chosen) * seeds))
-    name, folder = f"compare-{task}-{network}", out or Path("figures" if plain else "runs")
-
-    folder.mkdir(parents=True, exist_ok=True)  # before hours are spent
-    start = time.perf_counter()
-    running = comparing.run_cells(
-        chosen, NETWORKS[network], shown, epochs=epochs, seeds=range(seeds), device=device, workers=workers
-    )
-    cells, interrupted = collect(running, len(chosen) * seeds, name)
-    if not cells:
-        raise Interrupted(f"{name}: interrupted before a cell was finished, nothing was written")
-    if interrupted and out is None:
-        folder = Path("runs")  # a part never replaces a whole
-    cells.sort(key=lambda c: ([r.name for r in chosen].index(c.recipe), c.seed))
-    found = comparing.summary(cells, chosen)
-    for r in chosen:
-        if r.name in found:
-            found[r.name]["prepared"] = report.prepared(r)
-    manifest = {
-        "command": typed(),
-        "config": {"task": task, "network": network, "epochs": epochs, "quick": quick, "workers": workers,
-                   "n_train": cells[0].n_train, "n_test": cells[0].n_test, "interrupted": interrupted},
-        "seeds": list(range(seeds)),
-        "device": device,
-        "seconds": round(time.perf_counter() - start, 1),
-        "metric": shown.metric,
-        "recipes": found,
-    }  # fmt: skip
-    reaches = recipes.REACHES.get((task, network), {}) if plain and not interrupted else {}
-    claims = [
-        figures.claim(f"{slug}: mean test {shown.metric}", sum(found[slug]["test"]) / seeds, ">=", least,
-                      source="project target, 5 seeds")
-        for slug, least in reaches.items()
-    ]  # fmt: skip
-    rows = comparing.rows_of(cells)
-    png = figures.save(name, comparison(rows, manifest), rows, claims, found, out=folder, manifest=manifest)
-    manifest["claims"] = claims
-    if as_json:
-        click.echo(json.dumps(json.loads(png.with_suffix(".json").read_text()), indent=2))
-    else:
-        console = Console() if sys.stdout.isatty() else Console(width=150)
-        title = f"{task}, {network}: {seeds} seeds, {epochs} epochs of {cells[0].n_train:,}, {cells[0].n_test:,} tested"
-        for table in report.comparison_tables(title, found, shown.metric, console.width):
-            console.print(table)
-        if claims:
-            show(claims, console)
-    files = f"{png.with_suffix('')}.png, .csv and .json"
-    if interrupted:
-        raise Interrupted(f"{name}: interrupted; {len(cells)} of {len(chosen) * seeds} cells were finished, in {files}")
-    click.echo(f"written: {files} ({manifest['seconds']:.0f} s)", err=as_json)
-    return int(any(c.status == "diverged" for c in cells) or not all(c["holds"] for c in claims))
-
-
-class Interrupted(click.ClickException):
-    exit_code = INTERRUPTED
-
-
-def line_up(rules: str | None, network: str) -> list[Any]:
-    """The recipes named by --rules, with the rates of the network: core and its twins, all, or slugs."""
-    from neurosim.recipes import recipes_for
-
-    known = recipes_for(network)
-    if rules in (None, "core", "all"):
-        return list(known.values())
-    return [known[nearest("rule", slug.strip(), known)] for slug in dict.fromkeys(str(rules).split(","))]
-
-
-def usable(device: str) -> str:
-    """auto -> cuda where there is one."""
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise click.UsageError("--device cuda: torch sees no CUDA device here, use --device cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
-def typed() -> str:
-    """The command as it was typed."""
-    return "neurosim " + " ".join(sys.argv[1:])
-
-
-def both_sizes(quick: bool, full: bool) -> None:
-    if quick and full:
-        raise click.UsageError("--quick and --full exclude each other")
-
-
-def collect(running: Iterable[Any], total: int, name: str) -> tuple[list[Any], bool]:
-    """All that finishes, with time left on stderr where that is a terminal; and whether Ctrl-C ended it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    done: list[Any] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        job = bar.add_task(name, total=total)
-        try:
-            for cell in running:
-                done.append(cell)
-                bar.update(job, advance=1, description=f"{name}  {cell.recipe}")
-        except KeyboardInterrupt:
-            return done, True
-    return done, False
-
-
-# ---------------------------------------------------------------------------------------------- the other commands
 @cli.command()
 @click.argument("name")
 @options("seeds", "data", "out", "quick", "full")
@@ -274,7 +93,7 @@ def explain(name: str, network: str | None) -> int:
     from neurosim.recipes import recipes_for
     from neurosim.rules import ALL
 
-    known = recipes_for(nearest("network", network or "mlp", NETWORKS))
+    known = recipes_for("digits", nearest("network", network or "mlp", NETWORKS))
     nearest("recipe or rule", name, [*known, *ALL])
     click.echo(report.explain_recipe(known[name]) if name in known else report.explain_rule(ALL[name]))
     return 0

@@ -1,7 +1,7 @@
 """The comparison: the same initial weights, the same batches in the same order, one recipe beside the other.
 
-A cell is one recipe with one seed. `compare` runs the cells and returns tidy rows; `summary` turns cells into what a
-table shows: means, paired tests against the frozen control and against backprop, samples to close half the gap.
+A cell is one recipe with one seed. `compare` runs the cells and returns tidy rows; `summary.py` turns cells into what a
+table shows.
 This file knows no concrete network or task.
 """
 
@@ -12,7 +12,7 @@ import math
 import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,6 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.plasticity import Batch, Learner, Recipe, Unsupported, alignment, cosine, outer, play, returned
-from neurosim.statistics import Paired, holm, interval, paired, samples_to_half
 
 MakeNet = Callable[[Sequence[int], int], nn.Module]  # (shape of one input, number of outputs) -> net
 Row = dict[str, Any]  # recipe, seed, epoch, samples, layer, quantity, value
@@ -246,63 +245,3 @@ def rows_of(cells: Iterable[Cell]) -> list[Row]:
     """The rows of all cells; an unsupported one has a single row of nan."""
     blank = {"epoch": 0, "samples": 0, "layer": "", "quantity": "test", "value": math.nan}
     return [r for c in cells for r in (c.rows or [{"recipe": c.recipe, "seed": c.seed, **blank}])]
-
-
-# ---------------------------------------------------------------------------------------------- what a table shows
-def summary(cells: Sequence[Cell], recipes: Sequence[Recipe]) -> dict[str, dict[str, Any]]:
-    """By recipe, in the order given: everything the manifest holds (see the conventions in CONTRIBUTING.md)."""
-    by = {r.name: sorted((c for c in cells if c.recipe == r.name), key=lambda c: c.seed) for r in recipes}
-    test = {n: [c.final("test") for c in cs] for n, cs in by.items()}
-    tests = {reference: against(by, test, reference) for reference in ("frozen", "backprop")}
-    ends = [_mean(test.get(n, [])) for n in ("frozen", "backprop")]
-    found: dict[str, dict[str, Any]] = {}
-    for r in recipes:
-        cs = by[r.name]
-        if not cs:
-            continue
-        worst = next((c for c in cs if c.status != "ok"), cs[0])
-        layers = list(dict.fromkeys(x["layer"] for c in cs for x in c.rows if x["quantity"] == "alignment"))
-        found[r.name] = {
-            "reads": sorted(r.reads),
-            "test": test[r.name],
-            "samples_to_half": [samples_to_half(*_curve(c), *ends) if math.isfinite(sum(ends)) else None for c in cs],
-            "alignment": {n: [c.final("alignment", n) for c in cs] for n in layers},
-            "seconds": [c.seconds for c in cs],
-            "init_hash": [c.init_hash for c in cs],
-            "batch_hash": [c.batch_hash for c in cs],
-            "status": worst.status,
-            "reason": worst.reason,
-        }
-        for reference, results in tests.items():
-            if r.name in results:
-                t, p = results[r.name]
-                found[r.name][f"p_vs_{reference}"] = p
-                found[r.name][f"difference_to_{reference}"] = [t.difference, t.half]
-    return found
-
-
-def against(
-    by: Mapping[str, Sequence[Cell]], test: Mapping[str, list[float]], reference: str
-) -> dict[str, tuple[Paired, float]]:
-    """Paired tests of every recipe against one of them over the seeds they share; p adjusted by Holm over recipes."""
-    if not by.get(reference):
-        return {}
-    base = {c.seed: v for c, v in zip(by[reference], test[reference], strict=True)}
-    results = {}
-    for n, cs in by.items():
-        pairs = [(v, base[c.seed]) for c, v in zip(cs, test[n], strict=True) if c.seed in base]
-        if n != reference and pairs:
-            a, b = zip(*pairs, strict=True)
-            results[n] = paired(a, b, cs[0].n_train, cs[0].n_test)
-    adjusted = holm([t.p for t in results.values()])
-    return {n: (t, p) for (n, t), p in zip(results.items(), adjusted, strict=True)}
-
-
-def _curve(c: Cell) -> tuple[list[int], list[float]]:
-    rows = [r for r in c.rows if r["quantity"] == "test" and r["epoch"] > 0]
-    return [r["samples"] for r in rows], [r["value"] for r in rows]
-
-
-def _mean(values: Sequence[float]) -> float:
-    finite = [v for v in values if math.isfinite(v)]
-    return interval(finite)[0] if finite else math.nan

@@ -162,8 +162,8 @@ TWINS = ("backprop-bounded",)  # run beside the core: backprop on the very net t
 CORE = {n: r for n, r in RECIPES.items() if n not in TWINS}
 
 
-def recipes_for(network: str) -> dict[str, Recipe]:
-    """The line-up with the rates of that network."""
+def recipes_for(task: str, network: str) -> dict[str, Recipe]:
+    """The line-up with the values tuned for that task and network."""
     return CONVOLUTIONAL if network == "cnn" else RECIPES
 
 

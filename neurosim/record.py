@@ -86,5 +86,6 @@ class Trial:
     loss: Tensor | None  # [B]
     inputs: Mapping[str, Tensor | list[Tensor]]  # by layer: u, whole or step by step
     outputs: Mapping[str, Tensor]  # by layer: y as it leaves the neurons
+    arrived: Mapping[str, Any]  # by synapse: pre, in the graph
     weights: Mapping[str, Tensor]  # by synapse: what it transmitted with
     end: Mapping[str, dict[str, Tensor]]  # by layer: last state, detached, to start the next trial from

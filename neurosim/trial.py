@@ -186,6 +186,7 @@ def play(
         batch.loss(output, batch.target) if batch.loss else None,
         {n: r.u for n, r in runs.items()},
         {n: r.out for n, r in runs.items() if r.out is not None},
+        {n: run.pre[k] for n, (run, k) in tape.sites.items()},
         tape.weights,
         {n: {k: v.detach() for k, v in r.states[-1].items()} for n, r in runs.items() if type(r.u) is list},
     )

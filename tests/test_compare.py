@@ -10,10 +10,11 @@ from scipy import stats
 from torch import nn
 
 from neurosim import compare as comparing
-from neurosim.compare import Cell, compare, run_cell, run_cells, summary, unsupported
+from neurosim.compare import Cell, compare, run_cell, run_cells, unsupported
 from neurosim.networks import cnn, mlp
 from neurosim.plasticity import Learner, claims
 from neurosim.recipes import CONVOLUTIONAL, CORE, RECIPES, by_local_rule
+from neurosim.summary import summary
 from neurosim.tasks import Task, digits
 
 

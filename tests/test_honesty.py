@@ -12,7 +12,7 @@ from scipy import stats
 from torch import nn
 
 from neurosim import compare as comparing
-from neurosim.compare import Cell, against, draw_net, run_cell, summary
+from neurosim.compare import Cell, draw_net, run_cell
 from neurosim.credit import Backprop, DirectFeedback, Equilibrium, NoCredit
 from neurosim.credit.feedback import pooled
 from neurosim.networks import cnn, mlp
@@ -20,6 +20,7 @@ from neurosim.neurons import AdaptiveLIF
 from neurosim.plasticity import Batch, Gradient, Layer, Learner, play
 from neurosim.recipes import CONVOLUTIONAL, CORE, HIDDEN_RATES, READOUT_RATE, RECIPES, normalised
 from neurosim.rules import EProp, EPropOnline, Hebb, SpikeRule, Term, Trace, pair
+from neurosim.summary import against, summary
 from neurosim.tasks import Task
 from tests import nets
 from tests.nets import Given, dense, hand_loop, learner, mse, mse_seq, rnn, updates

@@ -1,0 +1,81 @@
+"""What the commands share: their flags, and one line with the nearest names for a wrong one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import click
+
+INTERRUPTED = 130
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> str:
+    """The name, if it is known; else a usage error with the nearest valid ones."""
+    known = list(dict.fromkeys(known))
+    if name in known:
+        return name
+    near = get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
+    raise click.UsageError(f"unknown {kind} {name!r}: {hint}")
+
+
+def options(*names: str) -> Callable[[Any], Any]:
+    """The flags that the commands share."""
+    path = click.Path(path_type=Path, file_okay=False)
+    flags = {
+        "network": click.option("--network", help="mlp, cnn; default: the task's"),
+        "rules": click.option("--rules", default=None, help="core (default), all, or SLUG,SLUG,..."),
+        "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
+        "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),
+        "device": click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
+        "data": click.option("--data", type=path, help="folder of IDX files (or set NEUROSIM_DATA)"),
+        "out": click.option("--out", type=path, help="where to write; default figures/, or runs/ for --quick"),
+        "json": click.option("--json", "as_json", is_flag=True, help="print the manifest instead of the table"),
+        "quick": click.option("--quick", is_flag=True, help="2 seeds, small: the shape of the result"),
+        "full": click.option("--full", is_flag=True, help="20 seeds"),
+        "workers": click.option("--workers", type=click.IntRange(1), help="processes (default: one a core)"),
+    }
+
+    def add(f: Any) -> Any:
+        for n in reversed(names):
+            f = flags[n](f)
+        return f
+
+    return add
+
+
+class Interrupted(click.ClickException):
+    exit_code = INTERRUPTED
+
+
+def line_up(rules: str | None, task: str, network: str) -> list[Any]:
+    """The recipes named by --rules, with the rates of the network: core and its twins, all, or slugs."""
+    from neurosim.recipes import recipes_for
+
+    known = recipes_for(task, network)
+    if rules in (None, "core", "all"):
+        return list(known.values())
+    return [known[nearest("rule", slug.strip(), known)] for slug in dict.fromkeys(str(rules).split(","))]
+
+
+def usable(device: str) -> str:
+    """auto -> cuda where there is one."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.UsageError("--device cuda: torch sees no CUDA device here, use --device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def typed() -> str:
+    """The command as it was typed."""
+    return "neurosim " + " ".join(sys.argv[1:])
+
+
+def both_sizes(quick: bool, full: bool) -> None:
+    if quick and full:
+        raise click.UsageError("--quick and --full exclude each other")
