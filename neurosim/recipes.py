@@ -1,174 +1,269 @@
-"""The tuned line-up: which rule, which credit, which rates. Names are those of the command line and of the JSON files.
+"""The line-up: which rule, which credit, which rates. Names are those of the command line and of the JSON files.
 
-Rates were chosen on validation parts, never on a test part: on the digits (mlp) with six trials and three seeds for every
-recipe (figures/rates-digits-mlp.csv), on Fashion-MNIST (cnn) as a first guess with few, unequal trials and one seed
-(figures/rates-fashion-cnn.csv). Error-driven recipes use Adam on all layers. Hidden layers under
-Hebbian rules use plain SGD (another optimiser would move their fixed points); they and the frozen control share one
-readout: the delta rule with Adam at one rate, to convergence, on activity normalised per sample. Where even the best of
-the tried rates leaves a recipe below the frozen control, that is the result.
+An `Entry` says how a recipe is made from its values (a learning rate and at most one more) and where `neurosim tune`
+searches them: every recipe with the same number of trials, on the validation part, never on a test part. What it found
+lies in neurosim/tuned_values/ as readable data, with budget, date and validation curves beside it. Error-driven recipes
+use Adam on all layers. Hidden layers under Hebbian rules use plain SGD (another optimiser would move their fixed points);
+they and the frozen control share one readout: the delta rule with Adam at one rate, to convergence, on activity
+normalised per sample. Where even the best values leave a recipe below the frozen control, that is the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import SGD, Adam, AdamW
 
 from neurosim.credit import (
+    Autoencoder,
     Backprop,
+    BurstCredit,
+    ContrastiveDivergence,
     DeltaRule,
     DirectFeedback,
     Equilibrium,
     FeedbackAlignment,
+    ForwardForward,
     KolenPollack,
+    LayerLocal,
     NodePerturbation,
     Predictive,
+    PredictiveErrors,
+    SampledReward,
     SignSymmetric,
+    TargetPropagation,
+    TiedFeedback,
+    WeightPerturbation,
 )
-from neurosim.plasticity import Credit, Gradient, Layer, Rate, Recipe, Rule, as_it_is, forward, rank, synapses
-from neurosim.rules import BCM, Hebb, Oja, Sanger, SoftHebb
+from neurosim.plasticity import Credit, Gradient, Recipe, Rule, as_it_is, forward
+from neurosim.prepare import bounded, normalised, squared_error, steadied, unit_length, unit_rows
+from neurosim.rules import BCM, Goodness, Hebb, Oja, Perturbed, RewardedHebb, Sanger, SoftHebb, Winners
+from neurosim.tuned import values_for
+
+Values = Mapping[str, float]  # "lr" and at most one more
+Space = Mapping[str, tuple[float, float]]  # of each value: (low, high), searched on a logarithmic scale
 
 
-# ---------------------------------------------------------------------------------------------- what `prepare` changes
-def to_unit_variance(layer: nn.Module, x: Any, y: Tensor) -> Tensor:
-    """(y - mean(y)) / sd(y) over the units of one sample (and step): no parameters, no memory, no other sample."""
-    return F.layer_norm(y, y.shape[-rank(layer.input) :])
+@dataclass(frozen=True)
+class Entry:
+    """One line of the line-up: how the recipe is made, and which of its values are searched where."""
+
+    make: Callable[[Values, bool], Recipe]  # (values, is the net convolutional?)
+    space: Space
+    start: Values  # where nothing was tuned, and the first trial of a search
+    follows: str = ""  # it shares the values of that recipe, and is not searched
+
+    def recipe(self, values: Values, convolutional: bool) -> Recipe:
+        return self.make({"readout": READOUT_RATE, **self.start, **values}, convolutional)
 
 
-def normalised(net: nn.Module) -> nn.Module:
-    """activity of each hidden layer brought to mean 0 and variance 1 over its units, sample by sample"""
-    for n, m in net.named_modules():
-        if isinstance(m, Layer) and n.rpartition(".")[2] != "readout":
-            m.register_forward_hook(to_unit_variance)
-    return net
-
-
-def hard_sigmoid(v: Tensor) -> Tensor:
-    return v.clamp(0, 1)
-
-
-def bounded(net: nn.Module, gain: float) -> nn.Module:
-    """activation clamp(u, 0, 1) in every layer, first weights scaled by a gain"""
-    with torch.no_grad():
-        for m in net.modules():
-            if isinstance(m, Layer):
-                m.neuron = Rate(hard_sigmoid)
-                m.input.weight.mul_(gain)
-    return net
-
-
-def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """|output - one-hot(target)|^2 / 2, [B]."""
-    return ((output - F.one_hot(target, output.shape[-1])) ** 2).flatten(1).sum(1) / 2
-
-
-def steadied(net: nn.Module) -> nn.Module:
-    """activity of each hidden layer brought to mean 0 and variance 1 over its units, sample by sample; readout starts at 0"""
-    net = normalised(net)
-    with torch.no_grad():
-        for n, m in synapses(net).items():
-            if n.startswith("readout."):
-                m.weight.zero_()
-    return net
-
-
-# ---------------------------------------------------------------------------------------------- the line-up
-GRADIENT = {"*": Gradient()}
+# ---------------------------------------------------------------------------------------------- families
+DECAYING = partial(AdamW, weight_decay=0.1)
+RATE = {"lr": (1e-4, 3e-2)}
+HIDDEN_RATE = {"lr": (1e-6, 1.0)}
 READOUT_RATE = 5e-3
+FILTERS = 1e-2  # of a hidden rate, for a filter's: it is used at some hundred places
+
+
+def by_error(name: str, credit: Credit, lr: float, optimizer: Callable[..., Any] = Adam, follows: str = "") -> Entry:
+    """Error credit on all layers, with Adam. Convolutional nets start `steadied`: without it fixed random feedback barely
+
+    moves a filter. Backprop starts so too, so that the nets compared are the same.
+    """
+
+    def make(v: Values, convolutional: bool) -> Recipe:
+        start = steadied if convolutional else as_it_is
+        return Recipe(name, {"*": Gradient()}, credit, lr=v["lr"], optimizer=optimizer, prepare=start)
+
+    return Entry(make, RATE, {"lr": lr}, follows)
+
+
+def with_value(
+    name: str, credit: Callable[[float], Credit], rule: Rule, space: Space, start: Values, optimizer: Any = Adam
+) -> Entry:
+    """As `by_error`, with one more value searched, of the credit."""
+    second = next(k for k in space if k != "lr")
+
+    def make(v: Values, convolutional: bool) -> Recipe:
+        first = steadied if convolutional else as_it_is
+        return Recipe(name, {"*": rule}, credit(v[second]), lr=v["lr"], optimizer=optimizer, prepare=first)
+
+    return Entry(make, space, start)
+
+
+def by_energy(name: str, rule: Rule, credit: Callable[[bool], Credit], lr: float) -> Entry:
+    """Bounded activity and squared error: equilibrium propagation needs them, its twin shares them."""
+
+    def make(v: Values, convolutional: bool) -> Recipe:
+        how = credit(convolutional)
+        answer: Callable[..., Tensor] = how.predict if isinstance(how, Equilibrium) else forward
+        start = partial(bounded, gain=0.5)
+        return Recipe(name, {"*": rule}, how, v["lr"], Adam, loss=squared_error, prepare=start, predict=answer)
+
+    return Entry(make, RATE, {"lr": lr})
+
+
+def by_local_rule(
+    name: str,
+    rule: Rule | None,
+    hidden: float,
+    *,
+    credit: Credit = DeltaRule(),
+    readout: float = READOUT_RATE,
+    filters: float = FILTERS,
+    optimizer: Callable[..., Any] = SGD,
+    project: Callable[[str, Tensor], Tensor] | None = None,
+) -> Recipe:
+    """Hidden layers learn by a local rule at this rate, or not at all; the readout by the delta rule."""
+    rates = {"readout.*": readout, "conv*": filters * hidden, "decoder/conv*": filters * hidden, "*": hidden}
+    rules = {"readout.*": Gradient(), "*": rule}
+    optimizers = {"readout.*": Adam, "*": optimizer}
+    return Recipe(name, rules, credit, lr=rates, optimizer=optimizers, prepare=normalised, project=project)
+
+
+def hebbian(
+    name: str,
+    rule: Callable[[Values], Rule],
+    lr: float,
+    space: Space = {},
+    start: Values = {},
+    project: Callable[[str, Tensor], Tensor] | None = None,
+) -> Entry:
+    """A Hebbian rule in the hidden layers, with plain SGD."""
+
+    def make(v: Values, convolutional: bool) -> Recipe:
+        return by_local_rule(name, rule(v), v["lr"], readout=v["readout"], project=project)
+
+    return Entry(make, {**HIDDEN_RATE, **space}, {"lr": lr, **start})
+
+
+# ---------------------------------------------------------------------------------------------- single recipes
 EQUILIBRIUM = Equilibrium(beta=0.3, free=12, nudged=4, rate=0.9)  # cosine over .94 with the fully settled update
 DEEPER = Equilibrium(beta=0.3, free=12, nudged=6, rate=0.9)  # the nudge climbs one layer a step, and there are five
-DECAYING = partial(AdamW, weight_decay=0.1)
-
-# Rates by recipe: on dense nets; on convolutional ones (Hebbian rules: filters, dense hidden layers).
-RATES: dict[str, tuple[float, float]] = {
-    "backprop": (1e-3, 3e-3),
-    "feedback-alignment": (3e-3, 2e-3),
-    "sign-symmetric": (6e-3, 6e-3),
-    "kolen-pollack": (3e-3, 3e-3),
-    "direct-feedback": (2e-3, 6e-3),
-    "predictive-coding": (1e-3, 3e-3),
-    "equilibrium-propagation": (2e-3, 2e-3),
-    "backprop-bounded": (6e-4, 6e-4),
-}
-HIDDEN_RATES: dict[str, tuple[float, tuple[float, float]]] = {
-    "oja": (1e-4, (1e-7, 1e-5)),
-    "sanger": (1e-3, (1e-4, 1e-3)),
-    "bcm": (1e-4, (1e-7, 1e-5)),
-    "softhebb": (0.1, (1e-6, 1e-3)),
-    "frozen": (0.0, (0.0, 0.0)),
-}
 
 
-def line_up(convolutional: bool = False) -> dict[str, Recipe]:
-    """Every recipe by name. On convolutional nets the rates differ, and error-driven recipes start `steadied`:
-
-    without it fixed random feedback barely moves a filter. Backprop starts so too, so that the nets compared are the same.
-    """
-    start: Callable[[nn.Module], nn.Module] = steadied if convolutional else as_it_is
-
-    def by_error(name: str, credit: Credit, optimizer: Callable[..., Any] = Adam) -> Recipe:
-        return Recipe(name, GRADIENT, credit, lr=RATES[name][convolutional], optimizer=optimizer, prepare=start)
-
-    def by_energy(name: str, rule: Rule, credit: Credit, predict: Callable[..., Tensor] = forward) -> Recipe:
-        """Bounded activity and squared error: equilibrium propagation needs them, its twin shares them."""
-        rate, start = RATES[name][convolutional], partial(bounded, gain=0.5)
-        return Recipe(name, {"*": rule}, credit, rate, Adam, loss=squared_error, prepare=start, predict=predict)
-
-    def hebbian(name: str, rule: Rule | None) -> Recipe:
-        dense, (filters, hidden) = HIDDEN_RATES[name]
-        return by_local_rule(name, rule, *((filters, hidden) if convolutional else (dense, dense)))
-
-    node_rate = {"readout.*": 2e-3, "*": 6e-4} if convolutional else 2e-3
-    node, settling = NodePerturbation(sigma=0.01), DEEPER if convolutional else EQUILIBRIUM
-    recipes = [
-        by_error("backprop", Backprop()),
-        by_error("feedback-alignment", FeedbackAlignment()),
-        by_error("sign-symmetric", SignSymmetric()),
-        by_error("kolen-pollack", KolenPollack(), DECAYING),
-        by_error("direct-feedback", DirectFeedback()),
-        Recipe("node-perturbation", GRADIENT, node, lr=node_rate, optimizer=Adam, prepare=start),
-        by_error("predictive-coding", Predictive(precision=1.0, steps=10, rate=0.2)),
-        by_energy("equilibrium-propagation", Hebb(), settling, settling.predict),
-        hebbian("oja", Oja()),
-        hebbian("sanger", Sanger()),
-        hebbian("bcm", BCM(tau=50.0)),
-        hebbian("softhebb", SoftHebb(temperature=1.0 if convolutional else 0.3, power=0.5)),
-        hebbian("frozen", None),
-        by_energy("backprop-bounded", Gradient(), Backprop()),
-    ]
-    return {r.name: r for r in recipes}
+def frozen(v: Values, convolutional: bool) -> Recipe:
+    return by_local_rule("frozen", None, 0.0, readout=v["readout"])
 
 
-def by_local_rule(name: str, rule: Rule | None, filters: float, hidden: float) -> Recipe:
-    """Hidden layers learn by a local rule at these rates, or not at all; the readout by the delta rule."""
+def forward_forward(v: Values, convolutional: bool) -> Recipe:
+    credit, rules = ForwardForward(), {"readout.*": None, "*": Goodness(v["theta"])}
     return Recipe(
-        name,
-        {"readout.*": Gradient(), "*": rule},
-        DeltaRule(),
-        lr={"readout.*": READOUT_RATE, "conv*": filters, "*": hidden},
-        optimizer={"readout.*": Adam, "*": SGD},
-        prepare=normalised,
+        "forward-forward", rules, credit, lr=v["lr"], optimizer=Adam, prepare=unit_length, predict=credit.predict
     )
 
 
-RECIPES = line_up()
-CONVOLUTIONAL = line_up(convolutional=True)
-TWINS = ("backprop-bounded",)  # run beside the core: backprop on the very net that equilibrium propagation needs
-CORE = {n: r for n, r in RECIPES.items() if n not in TWINS}
+def forward_forward_twin(v: Values, convolutional: bool) -> Recipe:
+    name = "backprop-forward-forward"
+    return Recipe(name, {"*": Gradient()}, Backprop(), lr=v["lr"], optimizer=Adam, prepare=unit_length)
 
 
-def recipes_for(task: str, network: str) -> dict[str, Recipe]:
-    """The line-up with the values tuned for that task and network."""
-    return CONVOLUTIONAL if network == "cnn" else RECIPES
+def rewarded(v: Values, convolutional: bool) -> Recipe:
+    rule = RewardedHebb()
+    return by_local_rule("reward-hebb", rule, v["lr"], credit=SampledReward(), readout=v["answer"], project=unit_rows)
 
+
+def boltzmann(v: Values, convolutional: bool) -> Recipe:
+    credit = ContrastiveDivergence(updates=round(v["updates"]))
+    return by_local_rule("rbm", Hebb(), v["lr"], credit=credit, readout=v["readout"])
+
+
+def autoencoder(v: Values, convolutional: bool) -> Recipe:
+    credit = Autoencoder(updates=round(v["updates"]))
+    return by_local_rule(
+        "autoencoder", Gradient(), v["lr"], credit=credit, readout=v["readout"], filters=1.0, optimizer=Adam
+    )
+
+
+# ---------------------------------------------------------------------------------------------- all of them
+LINE_UP: dict[str, Entry] = {
+    "backprop": by_error("backprop", Backprop(), 1e-3),
+    "feedback-alignment": by_error("feedback-alignment", FeedbackAlignment(), 3e-3),
+    "sign-symmetric": by_error("sign-symmetric", SignSymmetric(), 6e-3),
+    "kolen-pollack": by_error("kolen-pollack", KolenPollack(), 3e-3, DECAYING),
+    "direct-feedback": by_error("direct-feedback", DirectFeedback(), 2e-3),
+    "burstprop": with_value(
+        "burstprop", lambda gain: BurstCredit(gain), Gradient(), {**RATE, "gain": (0.1, 4.0)}, {"lr": 2e-3, "gain": 1.0}
+    ),
+    "target-propagation": with_value(
+        "target-propagation",
+        lambda sigma: TargetPropagation(sigma=sigma),
+        Gradient(),
+        {**RATE, "sigma": (0.01, 1.0)},
+        {"lr": 1e-3, "sigma": 0.1},
+    ),
+    "predictive-coding": by_error("predictive-coding", Predictive(precision=1.0, steps=10, rate=0.2), 1e-3),
+    "equilibrium-propagation": by_energy(
+        "equilibrium-propagation", Hebb(), lambda c: DEEPER if c else EQUILIBRIUM, 2e-3
+    ),
+    "node-perturbation": with_value(
+        "node-perturbation",
+        lambda sigma: NodePerturbation(sigma),
+        Gradient(),
+        {**RATE, "sigma": (1e-3, 0.3)},
+        {"lr": 2e-3, "sigma": 0.01},
+    ),
+    "weight-perturbation": with_value(
+        "weight-perturbation",
+        lambda sigma: WeightPerturbation(sigma),
+        Perturbed(),
+        {**RATE, "sigma": (1e-4, 0.03)},
+        {"lr": 1e-3, "sigma": 1e-3},
+    ),
+    "layer-local": by_error("layer-local", LayerLocal(), 2e-3),
+    "forward-forward": Entry(forward_forward, {**RATE, "theta": (0.2, 10.0)}, {"lr": 3e-3, "theta": 2.0}),
+    "reward-hebb": Entry(rewarded, {**HIDDEN_RATE, "answer": (1e-4, 3e-2)}, {"lr": 1e-4, "answer": READOUT_RATE}),
+    "hebb": hebbian("hebb", lambda v: Hebb(), 1e-3, project=unit_rows),
+    "oja": hebbian("oja", lambda v: Oja(), 1e-4),
+    "sanger": hebbian("sanger", lambda v: Sanger(), 1e-3),
+    "bcm": hebbian("bcm", lambda v: BCM(v["tau"]), 1e-4, {"tau": (5.0, 500.0)}, {"tau": 50.0}),
+    "softhebb": hebbian(
+        "softhebb", lambda v: SoftHebb(v["temperature"], 0.5), 0.1, {"temperature": (0.1, 3.0)}, {"temperature": 0.3}
+    ),
+    "hard-wta": hebbian("hard-wta", lambda v: Winners(1), 1e-2),
+    "k-wta": hebbian("k-wta", lambda v: Winners(round(v["k"])), 1e-2, {"k": (2.0, 16.0)}, {"k": 5.0}),
+    "rbm": Entry(boltzmann, {"lr": (1e-6, 1e-1), "updates": (100.0, 1000.0)}, {"lr": 1e-3, "updates": 400.0}),
+    "autoencoder": Entry(autoencoder, {**RATE, "updates": (100.0, 1000.0)}, {"lr": 1e-3, "updates": 400.0}),
+    "frozen": Entry(frozen, {"readout": (3e-4, 3e-2)}, {"readout": READOUT_RATE}),
+    "backprop-bounded": by_energy("backprop-bounded", Gradient(), lambda c: Backprop(), 6e-4),
+    "backprop-forward-forward": Entry(forward_forward_twin, RATE, {"lr": 1e-3}),
+    "feedback-alignment-tied": by_error("feedback-alignment-tied", TiedFeedback(), 1e-3, follows="backprop"),
+    "predictive-coding-one-step": by_error(
+        "predictive-coding-one-step", PredictiveErrors(2.0**-20, steps=1, rate=1.0), 1e-3, follows="backprop"
+    ),
+}
+TWINS = ("backprop-bounded", "backprop-forward-forward")  # backprop on the very net and loss that another recipe needs
+CONTROLS = ("feedback-alignment-tied", "predictive-coding-one-step")  # known to equal backprop
+
+
+def line_up(convolutional: bool = False, tuned: Mapping[str, Values] = {}) -> dict[str, Recipe]:
+    """Every recipe by name, with the values given, else those to start a search from."""
+    shared = tuned.get("frozen", {})  # the rate of the readout that Hebbian and frozen recipes have in common
+    return {n: e.recipe({**shared, **tuned.get(e.follows or n, {})}, convolutional) for n, e in LINE_UP.items()}
+
+
+def recipes_for(task: str, network: str, tuned: Path | None = None) -> dict[str, Recipe]:
+    """The line-up with the values tuned for that task and network, or of the file given: see `tuned.values_for`."""
+    return line_up(network == "cnn", values_for(task, network, tuned))
+
+
+RECIPES = recipes_for("digits", "mlp")
+CONVOLUTIONAL = recipes_for("fashion", "cnn")
+CORE = {
+    n: RECIPES[n]
+    for n in (
+        "backprop", "feedback-alignment", "sign-symmetric", "kolen-pollack", "direct-feedback", "node-perturbation",
+        "predictive-coding", "equilibrium-propagation", "oja", "sanger", "bcm", "softhebb", "frozen",
+    )
+}  # fmt: skip
 
 EPOCHS = {"digits": 30, "fashion": 10, "mnist": 10}  # enough for the readout of the frozen control to converge
-QUICK = {"digits": (None, None, 8), "fashion": (640, 500, 3), "mnist": (1000, 500, 3)}  # train, test, epochs
+QUICK = {"digits": (None, None, 5), "fashion": (640, 500, 2), "mnist": (1000, 500, 2)}  # train, test, epochs
 
 # What the committed comparison is held to: mean test accuracy over 5 seeds, by task and network.
 REACHES: dict[tuple[str, str], dict[str, float]] = {
@@ -177,9 +272,11 @@ REACHES: dict[tuple[str, str], dict[str, float]] = {
         "sign-symmetric": 0.962,
         "feedback-alignment": 0.955,
         "direct-feedback": 0.955,
+        "layer-local": 0.955,
         "predictive-coding": 0.945,
         "equilibrium-propagation": 0.945,
         "kolen-pollack": 0.945,
         "node-perturbation": 0.930,
+        "forward-forward": 0.925,
     }
 }

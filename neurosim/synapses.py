@@ -91,3 +91,32 @@ def unit_mean(rec: HasWeight, y: Tensor) -> Tensor:
 def broadcast(rec: HasWeight, value: Tensor) -> Tensor:
     """A third factor [B] or [T, B] (or a single number) made to stand against post [(T,) B, *unit]."""
     return value.reshape(*value.shape, *[1] * rank(rec.synapse)) if value.dim() else value
+
+
+def mirror(synapse: nn.Module) -> nn.Module:
+    """A synapse that leads back, [..., *post unit] -> [..., *pre unit], over the same neighbourhoods; W ~ N(0, 1 / fan-in).
+
+    For decoders and inverses. ValueError for a convolution that is strided, dilated, grouped or padded otherwise than
+    by zeros: the way back over its places is no convolution of the same kind.
+    """
+    w = synapse.weight
+    if rank(synapse) == 1:
+        back: nn.Module = nn.Linear(w.shape[0], w.shape[1], bias=False, device=w.device, dtype=w.dtype)
+    else:
+        plain = (set(synapse.stride), set(synapse.dilation), synapse.groups, synapse.padding_mode) == (
+            {1},
+            {1},
+            1,
+            "zeros",
+        )
+        if not plain or isinstance(synapse.padding, str):
+            raise ValueError(
+                "synapse: given a strided, dilated, grouped or otherwise padded convolution, it has no mirror"
+            )
+        padding = tuple(k - 1 - p for k, p in zip(synapse.kernel_size, synapse.padding, strict=True))
+        if min(padding) < 0:
+            raise ValueError("synapse: given a convolution padded by more than its size, it has no mirror")
+        back = type(synapse)(
+            w.shape[0], w.shape[1], synapse.kernel_size, padding=padding, bias=False, device=w.device, dtype=w.dtype
+        )
+    return back

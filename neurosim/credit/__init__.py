@@ -1,13 +1,27 @@
 """Credits: how often to play, and what to tell each synapse. Frozen values; -dL/du unless they say otherwise."""
 
 from neurosim.credit.backprop import Backprop, DeltaRule, NoCredit, Wireless
+from neurosim.credit.burst import BurstCredit
 from neurosim.credit.equilibrium import Equilibrium
-from neurosim.credit.feedback import DirectFeedback, FeedbackAlignment, KolenPollack, SignSymmetric, own_step, pooled
+from neurosim.credit.feedback import (
+    DirectFeedback,
+    FeedbackAlignment,
+    KolenPollack,
+    SignSymmetric,
+    TiedFeedback,
+    own_step,
+    pooled,
+)
+from neurosim.credit.local import Autoencoder, LayerLocal
 from neurosim.credit.perturbation import NodePerturbation, WeightPerturbation
 from neurosim.credit.predictive import FixedPrediction, Predictive, PredictiveErrors
+from neurosim.credit.reward import SampledReward
+from neurosim.credit.target import TargetPropagation
+from neurosim.credit.two_trials import ContrastiveDivergence, ForwardForward
 
 __all__ = [
-    "Backprop", "DeltaRule", "DirectFeedback", "Equilibrium", "FeedbackAlignment", "FixedPrediction", "KolenPollack",
-    "NoCredit", "NodePerturbation", "Predictive", "PredictiveErrors", "SignSymmetric", "WeightPerturbation",
-    "Wireless", "own_step", "pooled",
+    "Autoencoder", "Backprop", "BurstCredit", "ContrastiveDivergence", "DeltaRule", "DirectFeedback", "Equilibrium",
+    "FeedbackAlignment", "FixedPrediction", "ForwardForward", "KolenPollack", "LayerLocal", "NoCredit",
+    "NodePerturbation", "Predictive", "PredictiveErrors", "SampledReward", "SignSymmetric", "TargetPropagation",
+    "TiedFeedback", "WeightPerturbation", "Wireless", "own_step", "pooled",
 ]  # fmt: skip

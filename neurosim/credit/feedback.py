@@ -42,6 +42,17 @@ class FeedbackAlignment(Backprop):
 
 
 @dataclass(frozen=True)
+class TiedFeedback(Backprop):
+    """As feedback alignment with B copied from W at every step: a control that must equal backprop.
+
+    Credit takes the way of the feedback weights, whose values are the forward ones. Relation to backprop: equal.
+    """
+
+    def back(self, net: nn.Module, own: dict[str, Any]) -> dict[str, Tensor | None]:
+        return {n: m.weight.detach().clone() for n, m in synapses(net).items()}
+
+
+@dataclass(frozen=True)
 class SignSymmetric(Backprop):
     """As feedback alignment with B = sign(W) mean|W|: the sign of each weight is carried back, not its size.
 

@@ -1,4 +1,4 @@
-"""Rules in which the units of a layer compete for each input: soft winner-take-all."""
+"""Rules in which the units of a layer compete for each input: winners take all, softly or not."""
 
 from __future__ import annotations
 
@@ -34,3 +34,26 @@ class SoftHebb:
             return dw
         norm = w.flatten(1).norm(dim=1).reshape(-1, *[1] * (w.dim() - 1))
         return (norm - 1).abs() ** self.power * dw
+
+
+@dataclass(frozen=True)
+class Winners:
+    """dW = q (x) x - q w,   q = 1 for the k units of a place with the largest u, if u > 0; 0 for the others.
+
+    Each winner moves towards the input: w -> the mean of the inputs it wins. k = 1 is hard winner-take-all. Nothing
+    revives a unit that never wins. Where units are tied at the k-th place all of them win. ValueError if k < 1.
+    Source: Rumelhart & Zipser 1985, Cognitive Science 9:75; k winners: Majani, Erlanson & Abu-Mostafa 1988, NeurIPS.
+    """
+
+    k: int = 1
+    reads: frozenset[str] = claims("pre", "u", "weight", "lateral")
+
+    def __post_init__(self) -> None:
+        if not self.k >= 1:
+            raise ValueError(f"k: given {self.k}, at least one unit must win")
+
+    def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
+        u, x, w, units = rec.u, rec.pre, rec.weight, -rank(rec.synapse)
+        least = u.topk(min(self.k, u.shape[units]), dim=units).values.amin(units, keepdim=True)
+        q = ((u >= least) & (u > 0)).to(u.dtype)
+        return outer(rec, x, q) - per_unit(rec, q) * w

@@ -1,0 +1,78 @@
+"""Credit by bursts: a neuron's events carry activity up, the share of them that are bursts carries credit down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neurosim.credit.equilibrium import positive, static_only
+from neurosim.credit.feedback import FeedbackAlignment
+from neurosim.credit.target import add
+from neurosim.plasticity import Pass, claims
+from neurosim.record import Batch, Trial, Unsupported
+from neurosim.synapses import send
+from neurosim.trial import play, returned, synapses
+
+
+@dataclass(frozen=True)
+class BurstCredit(FeedbackAlignment):
+    """p = sigmoid(gain h (Y^T b)),   p- = sigmoid(gain h (Y^T b-)),   h = phi'(u) / e;   credit = (p - p-) e = b - b-.
+
+    e = y is the event rate, b = p e the burst rate, b- = p- e what it would be without a teacher; Y is fixed, random and
+    shaped like W. At the last layer b- = 1/2 and b = 1/2 + clip(-dL/du, -1/2, 1/2). Event rates must not be negative: phi
+    is a rectified unit, a sigmoid ...; a silent neuron has no burst and no credit. The layers' credit shrinks by gain / 4
+    for each on the way. Source: Payeur, Guerguiev, Zenke, Richards & Naud 2021, Nat Neurosci 24:1010 (rate form).
+    Relation to backprop: that of feedback alignment for small b - b-, of backprop where Y = W.
+    """
+
+    gain: float = 1.0
+    reads: frozenset[str] = claims("error", "feedback")
+    gives: frozenset[str] = claims("credit")
+
+    def __post_init__(self) -> None:
+        positive(gain=self.gain)
+
+    def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
+        static_only(trial, "burst-dependent plasticity")
+        for n, y in list(trial.outputs.items())[:-1]:
+            if (y < 0).any():
+                raise Unsupported(
+                    f"burst-dependent plasticity: the activity of {n} is an event rate, it must not be negative"
+                )
+        return super().wire(trial, generator)
+
+    def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
+        trial = play(net, batch, backward=dict.fromkeys(synapses(net)))
+        last, top = next(iter(returned(trial, ("credit",))["credit"].items()))
+        half = torch.full_like(top, 0.5)
+        apical: dict[str, Tensor] = {}  # [2, B, *unit]: Y^T b and Y^T b-, summed over the layers above
+        credit: dict[str, Tensor] = {}
+        for layer in reversed(list(trial.inputs)):
+            of_layer = [r for r in trial.records.values() if r.layer == layer]
+            if layer != last and layer not in apical:  # nothing above it
+                continue
+            if layer == last:
+                b, still = half + top.clamp(-0.5, 0.5), half
+            else:
+                e, h = of_layer[0].post, of_layer[0].slope / of_layer[0].post.where(of_layer[0].post > 0, torch.inf)
+                p, p_still = (self.gain * h * apical[layer]).sigmoid()
+                b, still = p * e, p_still * e
+            credit[layer] = b - still
+            for r in of_layer:
+                if trial.arrived[r.name].requires_grad:
+                    y = own[f"feedback/{r.name}"]
+                    ups = [self.up(trial, r.name, y, v) for v in (b, still)]
+                    add(apical, {n: torch.stack([up[n] for up in ups]) for n in ups[0]})
+        yield Pass(trial, {"credit": credit})
+
+    @staticmethod
+    def up(trial: Trial, name: str, y: nn.Module, b: Tensor) -> dict[str, Tensor]:
+        """Y^T b at the apical dendrites of the layers that drive the synapse."""
+        below = {n: v for n, v in trial.outputs.items() if v is not trial.output}
+        sent = send(y, trial.arrived[name], y.weight.detach())
+        grads = torch.autograd.grad(sent, list(below.values()), b, retain_graph=True, allow_unused=True)
+        return {n: g for n, g in zip(below, grads, strict=True) if g is not None}

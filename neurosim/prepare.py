@@ -1,0 +1,74 @@
+"""What a recipe may change in the net before it learns (`Recipe.prepare`), in its loss, and after a step (`project`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from neurosim.plasticity import Layer, Rate, rank, synapses
+
+
+def to_unit_variance(layer: nn.Module, x: Any, y: Tensor) -> Tensor:
+    """(y - mean(y)) / sd(y) over the units of one sample (and step): no parameters, no memory, no other sample."""
+    return F.layer_norm(y, y.shape[-rank(layer.input) :])
+
+
+def normalised(net: nn.Module) -> nn.Module:
+    """activity of each hidden layer brought to mean 0 and variance 1 over its units, sample by sample"""
+    for n, m in net.named_modules():
+        if isinstance(m, Layer) and n.rpartition(".")[2] != "readout":
+            m.register_forward_hook(to_unit_variance)
+    return net
+
+
+def hard_sigmoid(v: Tensor) -> Tensor:
+    return v.clamp(0, 1)
+
+
+def bounded(net: nn.Module, gain: float) -> nn.Module:
+    """activation clamp(u, 0, 1) in every layer, first weights scaled by a gain"""
+    with torch.no_grad():
+        for m in net.modules():
+            if isinstance(m, Layer):
+                m.neuron = Rate(hard_sigmoid)
+                m.input.weight.mul_(gain)
+    return net
+
+
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """|output - one-hot(target)|^2 / 2, [B]."""
+    return ((output - F.one_hot(target, output.shape[-1])) ** 2).flatten(1).sum(1) / 2
+
+
+def steadied(net: nn.Module) -> nn.Module:
+    """activity of each hidden layer brought to mean 0 and variance 1 over its units, sample by sample; readout starts at 0"""
+    net = normalised(net)
+    with torch.no_grad():
+        for n, m in synapses(net).items():
+            if n.startswith("readout."):
+                m.weight.zero_()
+    return net
+
+
+def to_unit_length(layer: nn.Module, x: Any, y: Tensor) -> Tensor:
+    """y / sqrt(mean y^2) over the units of one sample: the next layer sees the direction of y, not its size."""
+    units = tuple(range(-rank(layer.input), 0))
+    return y / ((y**2).mean(units, keepdim=True) + 1e-8).sqrt()
+
+
+def unit_length(net: nn.Module) -> nn.Module:
+    """activity of each hidden layer passed on at length 1 (root mean square over its units), sample by sample"""
+    for n, m in net.named_modules():
+        if isinstance(m, Layer) and n.rpartition(".")[2] != "readout":
+            m.register_forward_hook(to_unit_length)
+    return net
+
+
+def unit_rows(name: str, weight: Tensor) -> Tensor:
+    """w_i / |w_i| in hidden layers: each neuron scales its incoming weights to length 1 (synaptic scaling, neuron-local)."""
+    if name.startswith("readout.") or "/" in name:
+        return weight
+    return weight / weight.flatten(1).norm(dim=1).clamp(min=1e-12).reshape(-1, *[1] * (weight.dim() - 1))
