@@ -65,7 +65,7 @@ class Entry:
 # ---------------------------------------------------------------------------------------------- families
 DECAYING = partial(AdamW, weight_decay=0.1)
 RATE = {"lr": (1e-4, 3e-2)}
-HIDDEN_RATE = {"lr": (1e-6, 1.0)}
+HIDDEN_RATE = {"lr": (1e-6, 0.1)}
 READOUT_RATE = 5e-3
 FILTERS = 1e-2  # of a hidden rate, for a filter's: it is used at some hundred places
 
@@ -188,7 +188,7 @@ LINE_UP: dict[str, Entry] = {
     "kolen-pollack": by_error("kolen-pollack", KolenPollack(), 3e-3, DECAYING),
     "direct-feedback": by_error("direct-feedback", DirectFeedback(), 2e-3),
     "burstprop": with_value(
-        "burstprop", lambda gain: BurstCredit(gain), Gradient(), {**RATE, "gain": (0.1, 4.0)}, {"lr": 2e-3, "gain": 1.0}
+        "burstprop", lambda gain: BurstCredit(gain=gain), Gradient(), {**RATE, "gain": (0.1, 4.0)}, {"lr": 2e-3, "gain": 1.0}
     ),
     "target-propagation": with_value(
         "target-propagation",
@@ -223,11 +223,15 @@ LINE_UP: dict[str, Entry] = {
     "sanger": hebbian("sanger", lambda v: Sanger(), 1e-3),
     "bcm": hebbian("bcm", lambda v: BCM(v["tau"]), 1e-4, {"tau": (5.0, 500.0)}, {"tau": 50.0}),
     "softhebb": hebbian(
-        "softhebb", lambda v: SoftHebb(v["temperature"], 0.5), 0.1, {"temperature": (0.1, 3.0)}, {"temperature": 0.3}
+        "softhebb",
+        lambda v: SoftHebb(v["temperature"], 0.5),
+        0.1,
+        {"lr": (1e-4, 1.0), "temperature": (0.1, 3.0)},
+        {"temperature": 0.3},
     ),
     "hard-wta": hebbian("hard-wta", lambda v: Winners(1), 1e-2),
     "k-wta": hebbian("k-wta", lambda v: Winners(round(v["k"])), 1e-2, {"k": (2.0, 16.0)}, {"k": 5.0}),
-    "rbm": Entry(boltzmann, {"lr": (1e-6, 1e-1), "updates": (100.0, 1000.0)}, {"lr": 1e-3, "updates": 400.0}),
+    "rbm": Entry(boltzmann, {"lr": (1e-6, 1e-2), "updates": (100.0, 1000.0)}, {"lr": 1e-3, "updates": 400.0}),
     "autoencoder": Entry(autoencoder, {**RATE, "updates": (100.0, 1000.0)}, {"lr": 1e-3, "updates": 400.0}),
     "frozen": Entry(frozen, {"readout": (3e-4, 3e-2)}, {"readout": READOUT_RATE}),
     "backprop-bounded": by_energy("backprop-bounded", Gradient(), lambda c: Backprop(), 6e-4),

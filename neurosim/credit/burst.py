@@ -19,7 +19,7 @@ from neurosim.trial import play, returned, synapses
 
 
 @dataclass(frozen=True)
-class BurstCredit(FeedbackAlignment):
+class BurstCredit:
     """p = sigmoid(gain h (Y^T b)),   p- = sigmoid(gain h (Y^T b-)),   h = phi'(u) / e;   credit = (p - p-) e = b - b-.
 
     e = y is the event rate, b = p e the burst rate, b- = p- e what it would be without a teacher; Y is fixed, random and
@@ -43,7 +43,7 @@ class BurstCredit(FeedbackAlignment):
                 raise Unsupported(
                     f"burst-dependent plasticity: the activity of {n} is an event rate, it must not be negative"
                 )
-        return super().wire(trial, generator)
+        return FeedbackAlignment().wire(trial, generator)
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         trial = play(net, batch, backward=dict.fromkeys(synapses(net)))
