@@ -6,19 +6,58 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from neurosim.flags import Interrupted, both_sizes, line_up, nearest, options, typed, usable
+from neurosim.flags import Interrupted, both_sizes, line_up, nearest, options, typed, usable, warnings_in_one_line
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for, every default filled in."""
+
+    task: Any  # already at its size
+    slug: str  # of the task
+    network: str
+    recipes: list[Any]
+    epochs: int
+    seeds: range
+    device: str
+    workers: int | None  # None on a cluster
+    dask: str | None
+    quick: bool
+    plain: bool  # the default comparison, whose figure is committed
+    folder: Path
+    cells: Path  # where finished cells are kept
+    fresh: bool
+    checkpoints: Path | None
+    tuned: str  # where the recipes' values come from
+
+    @property
+    def name(self) -> str:
+        return f"compare-{self.slug}-{self.network}"
+
+    @property
+    def total(self) -> int:
+        return len(self.recipes) * len(self.seeds)
+
+    def checkpoint(self, job: Any) -> Path:
+        assert self.checkpoints is not None
+        return self.checkpoints / f"{self.slug}-{self.network}-{job.recipe}-seed{job.seed}.pt"
 
 
 @click.command()
 @click.argument("task")
-@options("network", "rules", "seeds", "epochs", "device", "data", "out", "json", "quick", "full", "workers")
+@options(
+    "network", "rules", "seeds", "epochs", "device", "data", "out", "json", "quick", "full", "workers", "dask", "fresh",
+    "checkpoints", "tuned", "first_seed",
+)  # fmt: skip
 def compare(
     task: str,
     network: str | None,
@@ -32,95 +71,163 @@ def compare(
     quick: bool,
     full: bool,
     workers: int | None,
+    dask: str | None,
+    fresh: bool,
+    checkpoints: Path | None,
+    tuned: Path | None,
+    first_seed: int,
 ) -> int:
-    """Compare learning rules on TASK (digits, fashion, mnist): the same first weights, the same batches."""
-    from neurosim import compare as comparing
-    from neurosim import figures, recipes, report
-    from neurosim.figures_comparison import comparison
+    """Compare learning rules on TASK (digits, fashion, mnist): the same first weights, the same batches.
+
+    Finished cells (a rule, a seed) are kept in runs/.cells, or DIR/.cells with --out DIR: a run that was stopped or
+    killed and is started again does only what is missing.
+    """
     from neurosim.networks import NETWORKS
-    from neurosim.study import show
-    from neurosim.summary import summary
+    from neurosim.recipes import EPOCHS, QUICK
+    from neurosim.store import alone
     from neurosim.tasks import TASKS
+    from neurosim.tuned import source
 
     both_sizes(quick, full)
+    if dask and workers:
+        raise click.UsageError("--dask and --workers exclude each other: a cluster has workers of its own")
     make_task = TASKS[nearest("task", task, TASKS)]
     if network:
         nearest("network", network, NETWORKS)
     line_up(rules, task, "mlp")  # a wrong name is told before data are read
     shown = make_task(data)
-    plain = not (rules or seeds or epochs or quick or data) and network in (None, shown.network)
-    network, device = network or shown.network, usable(device)
-    chosen = line_up(rules, task, network)
+    plain = not (rules or seeds or epochs or quick or data or tuned or first_seed) and network in (None, shown.network)
+    network = network or shown.network
+    chosen = line_up(rules, task, network, tuned)
     if quick:
-        train, test, quick_epochs = recipes.QUICK[task]
+        train, test, quick_epochs = QUICK[task]
         shown, epochs = shown.limited(train, test), epochs or quick_epochs
-    epochs = epochs or recipes.EPOCHS[task]
     seeds = seeds or (2 if quick else 20 if full else 5)
-    workers = workers or (1 if device == "cuda" else min(os.cpu_count() or 1, len(chosen) * seeds))
-    name, folder = f"compare-{task}-{network}", out or Path("figures" if plain else "runs")
+    device = usable(device)
+    if not dask:
+        workers = workers or (1 if device == "cuda" else min(os.cpu_count() or 1, len(chosen) * seeds))
+    folder = out or Path("figures" if plain else "runs")
+    cells = (out or Path("runs")) / ".cells"
+    plan = Plan(
+        shown, task, network, chosen, epochs or EPOCHS[task], range(first_seed, first_seed + seeds), device, workers,
+        dask, quick, plain, folder, cells, fresh, checkpoints, source(task, network, tuned),
+    )  # fmt: skip
+    for needed in (folder, cells, checkpoints):
+        if needed:
+            needed.mkdir(parents=True, exist_ok=True)  # before hours are spent
+    with alone(folder, plan.name), warnings_in_one_line():
+        return carry_out(plan, out is None, as_json)
 
-    folder.mkdir(parents=True, exist_ok=True)  # before hours are spent
+
+def carry_out(plan: Plan, into_runs: bool, as_json: bool) -> int:
+    """Run it, write it, show it; exit code 1 if a recipe diverged or a claim failed. A part goes to runs/, if it may."""
     start = time.perf_counter()
-    running = comparing.run_cells(
-        chosen, NETWORKS[network], shown, epochs=epochs, seeds=range(seeds), device=device, workers=workers
-    )
-    cells, interrupted = collect(running, len(chosen) * seeds, name)
+    cells, interrupted = collect(run(plan), plan.total, plan.name)
     if not cells:
-        raise Interrupted(f"{name}: interrupted before a cell was finished, nothing was written")
-    if interrupted and out is None:
-        folder = Path("runs")  # a part never replaces a whole
-    cells.sort(key=lambda c: ([r.name for r in chosen].index(c.recipe), c.seed))
-    found = summary(cells, chosen)
-    for r in chosen:
-        if r.name in found:
-            found[r.name]["prepared"] = report.prepared(r)
-    manifest = {
-        "command": typed(),
-        "config": {"task": task, "network": network, "epochs": epochs, "quick": quick, "workers": workers,
-                   "n_train": cells[0].n_train, "n_test": cells[0].n_test, "interrupted": interrupted},
-        "seeds": list(range(seeds)),
-        "device": device,
-        "seconds": round(time.perf_counter() - start, 1),
-        "metric": shown.metric,
-        "recipes": found,
-    }  # fmt: skip
-    reaches = recipes.REACHES.get((task, network), {}) if plain and not interrupted else {}
-    claims = [
-        figures.claim(f"{slug}: mean test {shown.metric}", sum(found[slug]["test"]) / seeds, ">=", least,
-                      source="project target, 5 seeds")
-        for slug, least in reaches.items()
-    ]  # fmt: skip
-    rows = comparing.rows_of(cells)
-    png = figures.save(name, comparison(rows, manifest), rows, claims, found, out=folder, manifest=manifest)
-    manifest["claims"] = claims
-    if as_json:
-        click.echo(json.dumps(json.loads(png.with_suffix(".json").read_text()), indent=2))
-    else:
-        console = Console() if sys.stdout.isatty() else Console(width=150)
-        title = f"{task}, {network}: {seeds} seeds, {epochs} epochs of {cells[0].n_train:,}, {cells[0].n_test:,} tested"
-        for table in report.comparison_tables(title, found, shown.metric, console.width):
-            console.print(table)
-        if claims:
-            show(claims, console)
+        raise Interrupted(f"{plan.name}: interrupted before a cell was finished, nothing was written")
+    folder = Path("runs") if interrupted and into_runs else plan.folder  # a part never replaces a whole
+    order = [r.name for r in plan.recipes]
+    cells.sort(key=lambda c: (order.index(c.recipe), c.seed))
+    manifest, png = write(plan, cells, interrupted, time.perf_counter() - start, folder)
+    show(plan, manifest, png, as_json)
     files = f"{png.with_suffix('')}.png, .csv and .json"
+    found = manifest["config"]["found"]
+    before = f"; {found} of {plan.total} cells were finished before, in {plan.cells}" if found else ""
     if interrupted:
-        raise Interrupted(f"{name}: interrupted; {len(cells)} of {len(chosen) * seeds} cells were finished, in {files}")
-    click.echo(f"written: {files} ({manifest['seconds']:.0f} s)", err=as_json)
-    return int(any(c.status == "diverged" for c in cells) or not all(c["holds"] for c in claims))
+        raise Interrupted(
+            f"{plan.name}: interrupted; {len(cells)} of {plan.total} cells were finished, in {files}{before}"
+        )
+    click.echo(f"written: {files} ({manifest['seconds']:.0f} s{before})", err=as_json)
+    return int(any(c.status == "diverged" for c in cells) or not all(c["holds"] for c in manifest["claims"]))
 
 
-def collect(running: Iterable[Any], total: int, name: str) -> tuple[list[Any], bool]:
+def run(plan: Plan) -> Iterator[Any]:
+    """The cells as they end; those that were kept come first."""
+    from neurosim import compare as comparing
+    from neurosim.networks import NETWORKS
+    from neurosim.store import Store
+
+    return comparing.run_cells(
+        plan.recipes,
+        NETWORKS[plan.network],
+        plan.task,
+        epochs=plan.epochs,
+        seeds=plan.seeds,
+        device=plan.device,
+        workers=plan.workers or 1,
+        dask=plan.dask,
+        store=Store(plan.cells, plan.fresh),
+        checkpoints=plan.checkpoint if plan.checkpoints else None,
+    )
+
+
+def collect(running: Iterator[Any], total: int, name: str) -> tuple[list[Any], bool]:
     """All that finishes, with time left on stderr where that is a terminal; and whether Ctrl-C ended it."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     done: list[Any] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        job = bar.add_task(name, total=total)
-        try:
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    try:
+        with closing(running), bar:
+            job = bar.add_task(name, total=total)
             for cell in running:
                 done.append(cell)
                 bar.update(job, advance=1, description=f"{name}  {cell.recipe}")
-        except KeyboardInterrupt:
-            return done, True
+    except KeyboardInterrupt:
+        return done, True
     return done, False
+
+
+def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folder: Path) -> tuple[dict[str, Any], Path]:
+    """The figure with its CSV and JSON; returns what the JSON says, and the path of the figure."""
+    from neurosim import figures, recipes, report
+    from neurosim.compare import rows_of
+    from neurosim.figures_comparison import comparison
+    from neurosim.summary import equivalences, summary
+
+    found = summary(cells, plan.recipes)
+    for r in plan.recipes:
+        if r.name in found:
+            found[r.name]["prepared"] = report.prepared(r)
+            found[r.name] |= next((c.cost for c in cells if c.recipe == r.name), {})
+    manifest = {
+        "command": typed(),
+        "config": {"task": plan.slug, "network": plan.network, "epochs": plan.epochs, "quick": plan.quick,
+                   "workers": plan.workers, "n_train": cells[0].n_train, "n_test": cells[0].n_test,
+                   "tuned": plan.tuned, "interrupted": interrupted, "found": sum(c.stored for c in cells)},
+        "seeds": list(plan.seeds),
+        "device": plan.device,
+        "seconds": round(seconds, 1),
+        "metric": plan.task.metric,
+        "recipes": found,
+    }  # fmt: skip
+    reaches = recipes.REACHES.get((plan.slug, plan.network), {}) if plan.plain and not interrupted else {}
+    manifest["claims"] = [
+        figures.claim(f"{slug}: mean test {plan.task.metric}", sum(found[slug]["test"]) / len(plan.seeds), ">=", least,
+                      source="project target, 5 seeds")
+        for slug, least in reaches.items()
+    ]  # fmt: skip
+    manifest["claims"] += [] if interrupted else equivalences(cells)
+    rows = rows_of(cells)
+    png = figures.save(
+        plan.name, comparison(rows, manifest), rows, manifest["claims"], found, out=folder, manifest=manifest
+    )
+    return manifest, png
+
+
+def show(plan: Plan, manifest: dict[str, Any], png: Path, as_json: bool) -> None:
+    """The table and the claims, or the JSON as it was written."""
+    from neurosim import report
+    from neurosim.study import show as show_claims
+
+    if as_json:
+        click.echo(json.dumps(json.loads(png.with_suffix(".json").read_text()), indent=2))
+        return
+    console = Console() if sys.stdout.isatty() else Console(width=150)
+    sizes = f"{manifest['config']['n_train']:,}, {manifest['config']['n_test']:,} tested"
+    title = f"{plan.slug}, {plan.network}: {len(plan.seeds)} seeds, {plan.epochs} epochs of {sizes}"
+    for table in report.comparison_tables(title, manifest["recipes"], plan.task.metric, console.width):
+        console.print(table)
+    if manifest["claims"]:
+        show_claims(manifest["claims"], console)

@@ -1,186 +1,37 @@
 """The comparison: the same initial weights, the same batches in the same order, one recipe beside the other.
 
-A cell is one recipe with one seed. `compare` runs the cells and returns tidy rows; `summary.py` turns cells into what a
-table shows.
-This file knows no concrete network or task.
+A cell (`cell.py`) is one recipe with one seed. `compare` runs the cells and returns tidy rows; `run_cells` gives them as
+they end, from wherever they run (`cluster.py`), and keeps them (`store.py`), so that a run can be killed and started
+again; `summary.py` turns cells into what a table shows. This file knows no concrete network or task.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-import multiprocessing
-import signal
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
 
-from neurosim.plasticity import Batch, Learner, Recipe, Unsupported, alignment, cosine, outer, play, returned
+from neurosim import checkpoint, cluster
+from neurosim.cell import Cell, MakeNet, Row, TaskLike, draw_net, run_cell, shuffled_credit, unsupported
+from neurosim.keys import Job, cell_keys, source
+from neurosim.plasticity import Learner, Recipe
 
-MakeNet = Callable[[Sequence[int], int], nn.Module]  # (shape of one input, number of outputs) -> net
-Row = dict[str, Any]  # recipe, seed, epoch, samples, layer, quantity, value
+if TYPE_CHECKING:
+    from neurosim.store import Store
 
-SHUFFLES = 20
-
-
-class TaskLike(Protocol):
-    """What a comparison asks of a task: see `neurosim.tasks.Task`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def outputs(self) -> int: ...
-    def split(self, seed: int, tuning: bool = False) -> Any: ...
-    def batches(self, split: Any, seed: int, epoch: int) -> Iterator[Batch]: ...
-    def evaluation(self, split: Any) -> Iterator[Batch]: ...
-    def probe(self, split: Any) -> Batch: ...
-    def score(self, output: Tensor, target: Tensor) -> float: ...
+__all__ = [
+    "Cell", "Job", "MakeNet", "Row", "TaskLike", "Work", "compare", "draw_net", "rows_of", "run_cell", "run_cells",
+    "shuffled_credit", "unsupported",
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Cell:
-    """What one recipe did with one seed. A diverged or unsupported cell is a result with a reason, not a crash."""
-
-    recipe: str
-    seed: int
-    rows: list[Row] = field(repr=False, default_factory=list)
-    status: str = "ok"  # "ok", "diverged", "unsupported"
-    reason: str = ""
-    seconds: float = 0.0  # training only
-    init_hash: str = ""  # of the weights as drawn, before `prepare`
-    batch_hash: str = ""
-    n_train: int = 0
-    n_test: int = 0
-
-    def final(self, quantity: str, layer: str = "") -> float:
-        """Its last value of a quantity; nan for none."""
-        got = [r["value"] for r in self.rows if r["quantity"] == quantity and r["layer"] == layer]
-        return got[-1] if got and self.status == "ok" else math.nan
-
-
-# ---------------------------------------------------------------------------------------------- one cell
-def draw_net(make_net: MakeNet, task: TaskLike, seed: int) -> nn.Module:
-    """The net with the weights that the seed draws; the global random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make_net(task.shape, task.outputs)
-
-
-def unsupported(recipe: Recipe, net: nn.Module, example: Batch) -> str | None:
-    """Why the recipe cannot run on the net, in one sentence; None if it can. The net may be changed by `prepare`."""
-    try:
-        Learner(net, recipe, example).updates(example)
-    except Unsupported as reason:
-        return str(reason)
-    return None
-
-
-def run_cell(
-    recipe: Recipe, make_net: MakeNet, task: TaskLike, seed: int, epochs: int, device: str = "cpu", tuning: bool = False
-) -> Cell:
-    """Train one recipe with one seed, scored before training and after each epoch."""
-    split = task.split(seed, tuning).to(device)
-    net = draw_net(make_net, task, seed).to(device)
-    known = {"recipe": recipe.name, "seed": seed, "n_train": len(split.train_y), "n_test": len(split.test_y)}
-    init = fingerprint(p for _, p in sorted(net.named_parameters()))
-    example = next(task.batches(split, seed, 0))
-    try:
-        learner = Learner(net, recipe, example, seed)
-        learner.updates(example)
-    except Unsupported as reason:
-        return Cell(**known, status="unsupported", reason=str(reason), init_hash=init)
-    probe = task.probe(split)
-    rows: list[Row] = []
-    shown, batches, seconds = 0, hashlib.sha256(), 0.0
-
-    def note(epoch: int, quantity: str, value: float, layer: str = "") -> None:
-        at = {"recipe": recipe.name, "seed": seed, "epoch": epoch, "samples": shown}
-        rows.append({**at, "layer": layer, "quantity": quantity, "value": value})
-
-    def measure(epoch: int) -> bool:
-        score, loss = evaluate(learner, task, split)
-        note(epoch, "test", score)
-        note(epoch, "test_loss", loss)
-        if epoch <= 10 or epoch % 5 == 0 or epoch == epochs:
-            for layer, values in held_against_backprop(learner, probe, seed).items():
-                for quantity, value in values.items():
-                    note(epoch, quantity, value, layer)
-        return math.isfinite(loss)
-
-    fine = measure(0)
-    for epoch in range(1, epochs + 1):
-        start, seen = time.perf_counter(), []
-        for batch in task.batches(split, seed, epoch - 1):
-            learner.step(batch)
-            shown += batch.size
-            seen += [batch.target, batch.x.sum()]  # on the device: nothing waits
-        batches.update(fingerprint(seen).encode())  # here it waits, once an epoch
-        seconds += time.perf_counter() - start
-        fine = measure(epoch)
-        if not fine:
-            rows[:] = [r | {"value": math.nan} if r["epoch"] == epoch else r for r in rows]
-            return Cell(**known, rows=rows, status="diverged", reason=f"its loss was not finite after epoch {epoch}",
-                        seconds=seconds, init_hash=init)  # fmt: skip
-    return Cell(**known, rows=rows, seconds=seconds, init_hash=init, batch_hash=batches.hexdigest()[:16])
-
-
-def evaluate(learner: Learner, task: TaskLike, split: Any) -> tuple[float, float]:
-    """Score and mean loss on the test part; nan where the output is not finite."""
-    outputs, targets, losses = [], [], []
-    learning = learner.net.training
-    learner.net.eval()  # dropout and the like are for learning
-    for batch in task.evaluation(split):
-        outputs.append(learner.predict(batch))
-        targets.append(batch.target)
-        losses.append((learner.recipe.loss or batch.loss)(outputs[-1], batch.target))
-    learner.net.train(learning)
-    loss = torch.cat(losses).mean().item()
-    return (task.score(torch.cat(outputs), torch.cat(targets)) if math.isfinite(loss) else math.nan), loss
-
-
-def held_against_backprop(learner: Learner, probe: Batch, seed: int) -> dict[str, dict[str, float]]:
-    """By layer: the cosine of its update with backprop's, and the 2.5 and 97.5 % of it under shuffled credit."""
-    cos = alignment(learner, probe)
-    null = shuffled_credit(learner, probe, torch.Generator().manual_seed(seed), list(cos))
-    found = {}
-    for n, c in cos.items():
-        low, high = torch.quantile(null[n], torch.tensor([0.025, 0.975], device=c.device, dtype=c.dtype)).tolist()
-        found[n.removesuffix(".input")] = {"alignment": c.item(), "null_low": low, "null_high": high}
-    return found
-
-
-def shuffled_credit(learner: Learner, batch: Batch, generator: torch.Generator, names: list[str]) -> dict[str, Tensor]:
-    """cos(backprop's dW, dW with credit dealt to the samples at random) by synapse, [SHUFFLES]: backprop's null."""
-    trial = play(learner.net, learner._batch(batch))
-    credit = returned(trial, ("credit",))["credit"]
-    orders = [torch.randperm(batch.size, generator=generator).to(batch.x.device) for _ in range(SHUFFLES)]
-    axis, null = int(batch.time), {}
-    for n in names:
-        r = trial.records[n]
-        true = outer(r, r.pre, credit[r.layer])
-        null[n] = torch.stack(
-            [cosine(true, outer(r, r.pre, credit[r.layer].index_select(axis, order))) for order in orders]
-        )
-    return null
-
-
-def fingerprint(tensors: Iterable[Tensor]) -> str:
-    """A hash of the tensors' values, for proving that two recipes saw the same."""
-    h = hashlib.sha256()
-    for t in tensors:
-        h.update(t.detach().cpu().numpy().tobytes())
-    return h.hexdigest()[:16]
-
-
-# ---------------------------------------------------------------------------------------------- all cells
 def run_cells(
     recipes: Sequence[Recipe],
     make_net: MakeNet,
@@ -190,36 +41,110 @@ def run_cells(
     seeds: Iterable[int],
     device: str = "cpu",
     workers: int = 1,
+    dask: str | None = None,
+    store: Store | None = None,
+    checkpoints: Callable[[Job], Path] | None = None,
 ) -> Iterator[Cell]:
-    """The cells as they end. With workers > 1 each runs in a process of its own with one thread."""
+    """The cells as they end: first those in the `store`, then the others, each kept there before it is given.
+
+    They run one after the other, in `workers` processes, or on the Dask cluster whose scheduler is at the address
+    `dask`; each with one thread and a random state of its own, so that the rows are the same everywhere. The trained
+    net of a cell is saved as `checkpoints(job)`; a stored cell whose checkpoint is not there is run again.
+    ValueError, at once, for equal names or seeds, epochs < 1, workers < 1.
+    """
     seeds = list(seeds)
-    jobs = [(r, seed) for r in recipes for seed in seeds]
-    if workers <= 1:
-        yield from (run_cell(r, make_net, task, seed, epochs, device) for r, seed in jobs)
-        return
-    shared = partial(run_cell, make_net=make_net, task=task, epochs=epochs, device=device)
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_worker, (shared,))
-    try:
-        for done in as_completed([pool.submit(_work, r, seed) for r, seed in jobs]):
-            yield done.result()
-    finally:  # also when the reader stops half way: what has not begun is not begun, what runs is ended
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+    _check(recipes, seeds, epochs, workers)
+    keys = cell_keys(recipes, make_net, task, seeds, epochs=epochs, device=device) if store or checkpoints else {}
+    shared = make_net, task, epochs, device, torch.get_default_dtype(), source()
+    work = Work({r.name: r for r in recipes}, *shared, keys if checkpoints else {})
+    jobs = [Job(r.name, seed) for r in recipes for seed in seeds]
+    return _cells(work, jobs, keys, workers, dask, store, checkpoints)
 
 
-_shared: Callable[..., Cell]
+def _check(recipes: Sequence[Recipe], seeds: Sequence[int], epochs: int, workers: int) -> None:
+    for what, values in (("recipes", [r.name for r in recipes]), ("seeds", seeds)):
+        if twice := [v for k, v in enumerate(values) if v in values[:k]]:
+            raise ValueError(f"{what}: {twice[0]!r} is given twice, each must differ from the others")
+    for what, number in (("epochs", epochs), ("workers", workers)):
+        if number < 1:
+            raise ValueError(f"{what}: given {number}, it must be at least 1")
 
 
-def _begin_worker(shared: Callable[..., Cell]) -> None:
-    global _shared
-    _shared = shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    torch.set_num_threads(1)
+def _cells(
+    work: Work,
+    jobs: Sequence[Job],
+    keys: Mapping[Job, str],
+    workers: int,
+    dask: str | None,
+    store: Store | None,
+    checkpoints: Callable[[Job], Path] | None,
+) -> Iterator[Cell]:
+    missing = []
+    for job in jobs:
+        cell = store.find(keys[job]) if store else None
+        if cell and checkpoints and cell.status != "unsupported" and not checkpoint.is_of(checkpoints(job), keys[job]):
+            cell = None
+        if cell:
+            yield replace(cell, stored=True)
+        else:
+            missing.append(job)
+    if dask and missing:
+        running = cluster.on_dask(work, missing, dask)
+    elif workers > 1:
+        running = cluster.in_processes(work, missing, workers)
+    else:
+        running = ((job, work(job)) for job in missing)
+    with closing(running):  # when the reader stops half way, what runs is ended
+        for job, (cell, network) in running:
+            if checkpoints and network:
+                checkpoint.write_whole(checkpoints(job), network)
+            if store:
+                store.keep(keys[job], cell)
+            yield cell
 
 
-def _work(recipe: Recipe, seed: int) -> Cell:
-    return _shared(recipe, seed=seed)
+_one_at_a_time = threading.Lock()  # a Dask worker may have several threads, but torch has one random state
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all cells of a comparison have in common; called with a job, wherever that may be, it runs the cell."""
+
+    recipes: Mapping[str, Recipe]
+    make_net: MakeNet
+    task: TaskLike
+    epochs: int
+    device: str
+    dtype: torch.dtype
+    source: str  # of the neurosim that began the comparison
+    checkpoints: Mapping[Job, str]  # the key of each cell whose network is wanted
+
+    def __call__(self, job: Job) -> tuple[Cell, bytes]:
+        """The cell, and its network as a checkpoint file holds it, if that is wanted."""
+        if source() != self.source:
+            raise ValueError(
+                f"{job}: its worker runs another neurosim than the one that began this run: install the same there, or, "
+                "if it was edited meanwhile, start again"
+            )
+        networks: list[bytes] = []
+
+        def pack(learner: Learner) -> None:
+            if job in self.checkpoints:
+                networks.append(checkpoint.packed(learner, self.checkpoints[job]))
+
+        with _one_at_a_time, torch.random.fork_rng(devices=[]):
+            threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+            torch.manual_seed(job.seed)
+            torch.set_num_threads(1)  # sums over several threads differ in their last bits
+            torch.set_default_dtype(self.dtype)
+            try:
+                cell = run_cell(
+                    self.recipes[job.recipe], self.make_net, self.task, job.seed, self.epochs, self.device, at_end=pack
+                )
+            finally:
+                torch.set_num_threads(threads)
+                torch.set_default_dtype(dtype)
+        return cell, networks[0] if networks else b""
 
 
 def compare(
@@ -231,13 +156,18 @@ def compare(
     seeds: Iterable[int],
     device: str = "cpu",
     workers: int = 1,
+    store: Store | None = None,
 ) -> list[Row]:
     """Tidy rows (recipe, seed, epoch, samples, layer, quantity, value) of every recipe with every seed.
 
     Quantities: `test` (the task's score), `test_loss`, and by layer `alignment`, `null_low`, `null_high`. A recipe that
-    cannot run on the net, or whose loss is not finite, is a row with value nan.
+    cannot run on the net, or whose loss is not finite, is a row with value nan and a warning that says why.
     """
-    cells = run_cells(recipes, make_net, task, epochs=epochs, seeds=seeds, device=device, workers=workers)
+    cells = list(
+        run_cells(recipes, make_net, task, epochs=epochs, seeds=seeds, device=device, workers=workers, store=store)
+    )
+    for why in dict.fromkeys(f"{c.recipe}: {c.status}, {c.reason}" for c in cells if c.status != "ok"):
+        warnings.warn(why, stacklevel=2)
     return rows_of(cells)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def options(*names: str) -> Callable[[Any], Any]:
     path = click.Path(path_type=Path, file_okay=False)
     flags = {
         "network": click.option("--network", help="mlp, cnn; default: the task's"),
-        "rules": click.option("--rules", default=None, help="core (default), all, or SLUG,SLUG,..."),
+        "rules": click.option("--rules", default=None, help="all (default), core, or SLUG,SLUG,..."),
         "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
         "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),
         "device": click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
@@ -38,6 +40,15 @@ def options(*names: str) -> Callable[[Any], Any]:
         "quick": click.option("--quick", is_flag=True, help="2 seeds, small: the shape of the result"),
         "full": click.option("--full", is_flag=True, help="20 seeds"),
         "workers": click.option("--workers", type=click.IntRange(1), help="processes (default: one a core)"),
+        "dask": click.option("--dask", metavar="ADDRESS", help="run on the Dask cluster whose scheduler is there"),
+        "fresh": click.option("--fresh", is_flag=True, help="run every cell, also those finished in an earlier run"),
+        "tuned": click.option(
+            "--tuned", type=click.Path(path_type=Path, dir_okay=False), help="values found by `neurosim tune`"
+        ),
+        "first_seed": click.option("--first-seed", type=click.IntRange(0), default=0, help="seeds N, N + 1, ..."),
+        "checkpoints": click.option(
+            "--checkpoints", type=path, help="save trained nets there, TASK-NETWORK-RECIPE-seedN.pt"
+        ),
     }
 
     def add(f: Any) -> Any:
@@ -52,13 +63,15 @@ class Interrupted(click.ClickException):
     exit_code = INTERRUPTED
 
 
-def line_up(rules: str | None, task: str, network: str) -> list[Any]:
-    """The recipes named by --rules, with the rates of the network: core and its twins, all, or slugs."""
-    from neurosim.recipes import recipes_for
+def line_up(rules: str | None, task: str, network: str, tuned: Path | None = None) -> list[Any]:
+    """The recipes named by --rules, with the values tuned for the network: all, the core with its twin, or slugs."""
+    from neurosim.recipes import CORE, recipes_for
 
-    known = recipes_for(task, network)
-    if rules in (None, "core", "all"):
+    known = recipes_for(task, network, tuned)
+    if rules in (None, "all"):
         return list(known.values())
+    if rules == "core":
+        return [known[n] for n in (*CORE, "backprop-bounded")]
     return [known[nearest("rule", slug.strip(), known)] for slug in dict.fromkeys(str(rules).split(","))]
 
 
@@ -74,6 +87,17 @@ def usable(device: str) -> str:
 def typed() -> str:
     """The command as it was typed."""
     return "neurosim " + " ".join(sys.argv[1:])
+
+
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """What is worth saying, without where in the code it was said."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *where: click.echo(
+            f"neurosim: {' '.join(str(message).split())}", err=True
+        )
+        yield
 
 
 def both_sizes(quick: bool, full: bool) -> None:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from neurosim.checkpoint import put_back, tensors_of
 from neurosim.neurons import Neuron, Rate, identity
 from neurosim.record import Batch, Loss, Record, Trial, Unsupported
 from neurosim.synapses import broadcast, column, outer, per_unit, rank, send, unit_mean, units
@@ -140,8 +141,33 @@ class Recipe:
 
     @property
     def reads(self) -> frozenset[str]:
-        """What its rules and its credit read together."""
-        return self.credit.reads.union(*(r.reads for r in self.rules.values() if r is not None))
+        """What dW of its hidden synapses may depend on: what their rules read, and what the credit read to tell them."""
+        rules = (r for p, r in self.rules.items() if not (p.startswith("readout.") or "/" in p))
+        return frozenset().union(*(reads_of(self.credit, r) for r in rules))
+
+    @property
+    def readout_reads(self) -> frozenset[str]:
+        """The same of its readout."""
+        return reads_of(self.credit, match(self.rules, "readout.input"), readout=True)
+
+
+def reads_of(credit: Credit, rule: Rule | None, readout: bool = False) -> frozenset[str]:
+    """The locality claim of a synapse with that rule. A credit's reads count where the rule is told what it gives.
+
+    Two more claims count where a credit makes them: `shown`, what reaches synapses by the activity of its trials, told or
+    not (if not said: nothing, or all it reads if it tells nothing); `last`, what it reads for the readout (if not said:
+    no transport and no feedback, unless shown).
+    """
+    if rule is None:
+        return frozenset()
+    told, shown = (
+        bool(rule.reads & credit.gives),
+        getattr(credit, "shown", frozenset() if credit.gives else credit.reads),
+    )
+    if not readout:
+        return rule.reads | shown | (credit.reads if told else frozenset())
+    last = getattr(credit, "last", (credit.reads - {"transport", "feedback"}) | shown)
+    return rule.reads | (last if told else shown & last)
 
 
 V = TypeVar("V")
@@ -308,6 +334,14 @@ class Learner:
     def predict(self, batch: Batch) -> Tensor:
         """The output the recipe answers with: a forward trial, or a settled one."""
         return self.recipe.predict(self.net, batch)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """A copy of all that learning goes on from, by name (see `checkpoint.py`), for any format of tensors."""
+        return tensors_of(self)
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from there, bit for bit. ValueError that names the first tensor that does not fit; nothing is changed then."""
+        put_back(self, state)
 
 
 # ---------------------------------------------------------------------------------------------- held against backprop

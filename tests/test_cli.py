@@ -76,6 +76,8 @@ def test_json_on_stdout_and_redrawing_without_running(tmp_path, capsys):
         (["compare", "digits", "--network", "ccn"], "unknown network 'ccn': did you mean cnn"),
         (["compare", "digits", "--seeds", "0"], "--seeds"),
         (["compare", "digits", "--quick", "--full"], "exclude each other"),
+        (["compare", "digits", "--dask", "tcp://127.0.0.1:9", "--workers", "2"], "exclude each other"),
+        (["compare", "digits", "--workers", "0"], "--workers"),
         (["compare", "fashion", "--data", "nowhere"], "nowhere"),
         (["compare"], "TASK"),
         (["conpare", "digits"], "conpare"),
@@ -126,7 +128,7 @@ def test_a_diverged_run_ends_with_1(monkeypatch, capsys):
     from neurosim import recipes
 
     bad = replace(recipes.CORE["backprop"], name="exploding", optimizer=torch.optim.SGD, lr=1e18)
-    monkeypatch.setitem(recipes.RECIPES, "exploding", bad)
+    monkeypatch.setitem(recipes.LINE_UP, "exploding", recipes.Entry(lambda values, convolutional: bad, {}, {}))
     assert (
         run("compare", "digits", "--rules", "exploding,frozen", "--seeds", "1", "--epochs", "1", "--workers", "1") == 1
     )

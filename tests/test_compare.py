@@ -9,8 +9,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from neurosim import compare as comparing
-from neurosim.compare import Cell, compare, run_cell, run_cells, unsupported
+from neurosim.compare import Cell, compare, draw_net, run_cell, run_cells, shuffled_credit, unsupported
 from neurosim.networks import cnn, mlp
 from neurosim.plasticity import Learner, claims
 from neurosim.recipes import CONVOLUTIONAL, CORE, RECIPES, by_local_rule
@@ -66,6 +65,21 @@ def test_worker_processes_give_the_same_rows(blobs):
     assert spread == alone
 
 
+@pytest.mark.parametrize(
+    "how, said",
+    [
+        (dict(epochs=0, seeds=(0,)), "epochs: given 0, it must be at least 1"),
+        (dict(epochs=1, seeds=(0,), workers=0), "workers: given 0, it must be at least 1"),
+        (dict(epochs=1, seeds=(3, 4, 3)), "seeds: 3 is given twice"),
+        (dict(epochs=1, seeds=(0,), recipes=2 * [CORE["oja"]]), "recipes: 'oja' is given twice"),
+    ],
+)
+def test_wrong_use_is_told_before_anything_runs(how, said, blobs):
+    recipes = how.pop("recipes", [CORE["oja"]])
+    with pytest.raises(ValueError, match=said):
+        run_cells(recipes, small, blobs, **how)
+
+
 def test_backprop_is_aligned_with_itself_and_the_null_is_not(blobs):
     cell = run_cell(CORE["backprop"], small, blobs, seed=0, epochs=1)
     by = {}
@@ -82,7 +96,7 @@ def test_the_null_is_credit_given_to_the_wrong_samples(blobs):
     probe = blobs.probe(split, 40)
     net = nn.Sequential(nn.Flatten(), mlp((1, 8, 8), 3, hidden=()).readout)
     L = Learner(net, replace(CORE["backprop"]), probe)
-    null = comparing.shuffled_credit(L, probe, torch.Generator().manual_seed(5), ["1.input"])["1.input"]
+    null = shuffled_credit(L, probe, torch.Generator().manual_seed(5), ["1.input"])["1.input"]
     x = probe.x.flatten(1)
     e = nn.functional.one_hot(probe.target, 3) - (x @ net[1].input.weight.T).softmax(1)
     g = torch.Generator().manual_seed(5)
@@ -94,7 +108,7 @@ def test_the_null_is_credit_given_to_the_wrong_samples(blobs):
 def test_frozen_hidden_weights_never_move(blobs):
     split = blobs.split(0)
     example = next(blobs.batches(split, 0, 0))
-    L = Learner(comparing.draw_net(small, blobs, 0), CORE["frozen"], example)
+    L = Learner(draw_net(small, blobs, 0), CORE["frozen"], example)
     before = {n: p.detach().clone() for n, p in L.net.named_parameters()}
     for batch in blobs.batches(split, 0, 0):
         L.step(batch)
@@ -125,9 +139,10 @@ class Wants:
 
 
 def test_an_unsupported_cell_is_a_row_with_its_reason(blobs):
-    recipe = by_local_rule("impossible", Wants(), 0.1, 0.1)
-    rows = compare([recipe], small, blobs, epochs=1, seeds=(0,))
-    assert len(rows) == 1 and math.isnan(rows[0]["value"])
+    recipe = by_local_rule("impossible", Wants(), 0.1)
+    with pytest.warns(UserWarning, match="impossible: unsupported, .*reads dopamine") as said:
+        rows = compare([recipe], small, blobs, epochs=1, seeds=(0, 1))
+    assert len(said) == 1 and len(rows) == 2 and all(math.isnan(r["value"]) for r in rows)
     (cell,) = run_cells([recipe], small, blobs, epochs=1, seeds=(0,))
     assert cell.status == "unsupported" and "reads dopamine" in cell.reason and "\n" not in cell.reason
     net, example = small((1, 8, 8), 3), next(blobs.batches(blobs.split(0), 0, 0))
@@ -169,7 +184,7 @@ def test_summary_numbers_by_hand():
     assert found["oja"]["samples_to_half"] == [100] * 4
     assert found["backprop"]["samples_to_half"] == [200] * 4
     assert found["frozen"]["samples_to_half"] == [None] * 4
-    assert found["oja"]["reads"] == sorted({"pre", "post", "weight", "credit", "error"})
+    assert found["oja"]["reads"] == sorted({"pre", "post", "weight"})
 
 
 def test_nothing_is_chosen_on_the_test_part():

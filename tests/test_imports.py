@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "neurosim"
-CORE = ("plasticity", "trial", "record", "synapses", "neurons", "traces")
+CORE = ("plasticity", "trial", "record", "synapses", "neurons", "traces", "checkpoint")
 
 
 def module_of(path):
@@ -115,11 +115,15 @@ def test_what_computes_needs_torch_only(package):
         assert foreign(IMPORTS[module]) <= {"torch"}, f"{module} imports {foreign(IMPORTS[module])}"
 
 
-def test_compare_knows_no_concrete_network_or_task():
-    if "neurosim.compare" not in MODULES:
-        pytest.skip("there is no neurosim.compare yet")
-    astray = {m for m in IMPORTS["neurosim.compare"] if within(m, "networks", "tasks") and m != "neurosim.tasks.base"}
-    assert not astray, f"neurosim.compare imports {astray}"
+@pytest.mark.parametrize("module", of("compare", "cell", "keys", "store", "cluster"))
+def test_compare_knows_no_concrete_network_or_task(module):
+    astray = {m for m in IMPORTS[module] if within(m, "networks", "tasks") and m != "neurosim.tasks.base"}
+    assert not astray, f"{module} imports {astray}"
+
+
+def test_cluster_alone_imports_dask_and_only_when_it_is_used():
+    users = {m for m, found in IMPORTS.items() if {"dask", "distributed"} & foreign(found)}
+    assert users == {"neurosim.cluster"}
 
 
 def test_figures_alone_import_matplotlib():
@@ -133,7 +137,7 @@ def test_nothing_in_the_package_imports_studies_or_tests():
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    heavy = {"brian2", "matplotlib", "numba", "sklearn", "pandas", "scipy"}
+    heavy = {"brian2", "dask", "distributed", "matplotlib", "numba", "sklearn", "pandas", "scipy"}
     code = "import sys, neurosim; print(*sorted(m for m in sys.modules if '.' not in m))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120

@@ -191,8 +191,12 @@ class Task:
         return Batch(split.inputs(split.train_x[:size]), split.train_y[:size], cross_entropy)
 
     def score(self, output: Tensor, target: Tensor) -> float:
-        """Accuracy: the mean of argmax(output) == target over the samples given. output [B, K], target [B]."""
-        return (output.argmax(-1) == target).double().mean().item()
+        """Accuracy: the mean of `scores` over the samples given. output [B, K], target [B]."""
+        return self.scores(output, target).mean().item()
+
+    def scores(self, output: Tensor, target: Tensor) -> Tensor:
+        """1 where argmax(output) == target, else 0. output [B, K], target [B] -> [B]."""
+        return (output.argmax(-1) == target).double()
 
 
 def stratified(y: Tensor, size: int) -> np.ndarray:
