@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from neurosim.cli_compare import compare
+from neurosim.cli_tune import tune
 from neurosim.flags import INTERRUPTED, both_sizes, nearest, options, typed
 
 
@@ -20,6 +21,7 @@ def cli() -> None:
 
 
 cli.add_command(compare)
+cli.add_command(tune)
 
 
 @cli.command()

@@ -188,7 +188,11 @@ LINE_UP: dict[str, Entry] = {
     "kolen-pollack": by_error("kolen-pollack", KolenPollack(), 3e-3, DECAYING),
     "direct-feedback": by_error("direct-feedback", DirectFeedback(), 2e-3),
     "burstprop": with_value(
-        "burstprop", lambda gain: BurstCredit(gain=gain), Gradient(), {**RATE, "gain": (0.1, 4.0)}, {"lr": 2e-3, "gain": 1.0}
+        "burstprop",
+        lambda gain: BurstCredit(gain=gain),
+        Gradient(),
+        {**RATE, "gain": (0.1, 4.0)},
+        {"lr": 2e-3, "gain": 1.0},
     ),
     "target-propagation": with_value(
         "target-propagation",
@@ -253,7 +257,8 @@ def line_up(convolutional: bool = False, tuned: Mapping[str, Values] = {}) -> di
 
 def recipes_for(task: str, network: str, tuned: Path | None = None) -> dict[str, Recipe]:
     """The line-up with the values tuned for that task and network, or of the file given: see `tuned.values_for`."""
-    return line_up(network == "cnn", values_for(task, network, tuned))
+    known = {n: e.space for n, e in LINE_UP.items()}
+    return line_up(network == "cnn", values_for(task, network, tuned, known))
 
 
 RECIPES = recipes_for("digits", "mlp")
