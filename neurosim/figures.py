@@ -55,24 +55,41 @@ class Look(NamedTuple):
 
 
 DASHDOT, DOTTED = (0, (6, 1.5, 1, 1.5)), (0, (1.5, 1))
-# Families by hue and line: feedback blue and solid, perturbation and energy orange to red, Hebbian green and dotted.
-# Within a family the lightness differs, and no marker is used twice, so the figure also reads without colour.
+DASHED, LONG = (0, (4, 1.5)), (0, (9, 2))
+# Families by hue and line: feedback blue and solid, energy red and perturbation orange, the layer's own loss purple,
+# Hebbian green and dotted, pre-training brown, controls and twins grey and pink. No two recipes share a colour, and
+# within a family lightness and marker differ, so a panel of one family also reads without colour.
 LOOKS = {
     "backprop": Look("#000000", "o", "-"),
     "sign-symmetric": Look("#08306b", "s", "-"),
     "feedback-alignment": Look("#2171b5", "^", "-"),
     "kolen-pollack": Look("#00a0c6", "D", "-"),
     "direct-feedback": Look("#85bff0", "v", "-"),
+    "burstprop": Look("#5b4bd6", "X", "-"),
+    "target-propagation": Look("#0f6e78", "P", "-"),
     "predictive-coding": Look("#8c1007", "P", DASHDOT),
     "equilibrium-propagation": Look("#e6550d", "X", DASHDOT),
     "node-perturbation": Look("#f5a81c", "<", DASHDOT),
+    "weight-perturbation": Look("#a3560a", ">", DASHDOT),
+    "reward-hebb": Look("#d62f5f", "*", DASHDOT),
+    "layer-local": Look("#54278f", "s", DASHED),
+    "forward-forward": Look("#a778d8", "^", DASHED),
+    "hebb": Look("#0c3b3b", "o", DOTTED),
     "oja": Look("#00441b", ">", DOTTED),
     "sanger": Look("#1f8a4c", "p", DOTTED),
     "bcm": Look("#66b83f", "h", DOTTED),
     "softhebb": Look("#a8bf1d", "*", DOTTED),
+    "hard-wta": Look("#19c08a", "s", DOTTED),
+    "k-wta": Look("#6b6f00", "D", DOTTED),
+    "rbm": Look("#6b3a2a", "o", LONG),
+    "autoencoder": Look("#c08a6a", "v", LONG),
     "frozen": Look("#7f7f7f", "d", "--"),
+    "backprop-bounded": Look("#7a1f5c", "o", "--"),
+    "backprop-forward-forward": Look("#cc79a7", "^", "--"),
+    "feedback-alignment-tied": Look("#3f4a5a", "s", "--"),
+    "predictive-coding-one-step": Look("#a9b4c4", "P", "--"),
 }
-OTHER_COLOURS = ("#6a3d9a", "#cc79a7", "#8c564b", "#b39ddb", "#5f5f7f")
+OTHER_COLOURS = ("#6a3d9a", "#cc79a6", "#8c564b", "#b39ddb", "#5f5f7f")
 OTHER_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 

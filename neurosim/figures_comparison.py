@@ -1,11 +1,11 @@
-"""The figure of a comparison: learning curves, final scores against the frozen floor, alignment per layer.
+"""The figure of a comparison: learning curves by family, final scores and what is real about them, alignment.
 
 Drawn from rows and manifest alone, so `comparison(*figures.load(name))` redraws it without running again.
 """
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -17,10 +17,23 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-from neurosim.figures import LOWER_IS_BETTER, STYLE, Look, looks
+from neurosim.figures import STYLE, Look, looks
+from neurosim.figures_rows import (
+    ACCURACIES,
+    Aligned,
+    draw_alignment_map,
+    draw_scores,
+    draw_verdicts,
+    explanations,
+    identity,
+    stretch,
+)
 from neurosim.statistics import interval
+from neurosim.summary import FAMILIES, REFERENCES, marked
 
 ALIGNMENT = ("alignment", "null_low", "null_high")
+DPI = 125  # the PNG of thirty recipes stays below its limit
+MOST_CURVES = 8  # lines in a panel of alignment over training
 
 Run = dict[float, dict[Any, float]]  # samples -> seed -> value
 Runs = dict[tuple[str, str, str], Run]  # (quantity, layer, recipe) -> run
@@ -29,12 +42,16 @@ Runs = dict[tuple[str, str, str], Run]  # (quantity, layer, recipe) -> run
 def comparison(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -> Figure:
     """Recipes side by side on one task: learning curves, final scores against the frozen floor, alignment per layer.
 
+    A, one panel a family: the running test score, with backprop and frozen as thin lines in each. B: the final scores,
+    and in words which differences to frozen and backprop are real. C: alignment at the last epoch by recipe and layer.
+    Below: alignment over training of the recipes in which it changes most.
+
     Rows by `quantity`: "test", the running test score (epoch 0 is before training); and, per layer, "alignment", the
     cosine of the recipe's update with backprop's on the same weights and batch, with "null_low" and "null_high", the
-    2.5 % and 97.5 % points of that cosine when credit is shuffled. The grey band is their median over the seeds of
-    backprop (over all recipes where it is not shown); each recipe's own null is in the rows. Other quantities are not
-    drawn. From the manifest: metric; config's task and network; each recipe's p_vs_frozen (Holm-adjusted), status and
-    reason.
+    2.5 % and 97.5 % points of that cosine when credit is shuffled. C holds each cosine against the recipe's own null;
+    the grey band over training is their median over the seeds of backprop (over all recipes where it is not shown).
+    Other quantities are not drawn. From the manifest: metric; config's task and network; of each recipe test,
+    p_vs_... (Holm-adjusted), difference_to_..., status and reason.
     Lines are means over seeds, with 95 % t intervals from three seeds on. The final score is that of a recipe's last
     epoch. Values that are not finite are skipped, and a recipe whose status is not "ok" is named with its reason
     below the panels.
@@ -45,36 +62,62 @@ def comparison(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -
     layers = list(dict.fromkeys(layer for quantity, layer, _ in runs if quantity == "alignment"))
     styles = looks(recipe for (_, _, recipe), run in runs.items() if any(run.values()))
     final = {slug: _final(runs["test", "", slug]) for slug in styles if ("test", "", slug) in runs}
+    families = _families(styles)
+    across = math.ceil(len(families) / math.ceil(len(families) / 4))
+    down = math.ceil(len(families) / across)
     per_row = math.ceil(len(layers) / math.ceil(len(layers) / 5)) if layers else 1
     below = math.ceil(len(layers) / per_row)
-    above = max(3.0, 0.27 * len(final) + 1.2)  # inches
-    notes = _notes(recipes, final)
+    notes, said = _notes(recipes, final), explanations(final, recipes, layers)
+    heights = [3.0 * down, max(2.0, 0.24 * len(final) + 1.0), 0.15 * len(said) + 0.1, 2.4 * below]  # inches
 
     with matplotlib.rc_context(STYLE):
-        height = above + 2.6 * below + 0.6 + 0.16 * len(notes)
         layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.02, hspace=0.02)
-        fig = Figure(figsize=(13, height), layout=layout)
-        halves = fig.add_gridspec(2 if layers else 1, 1, height_ratios=[above, 2.6 * below] if layers else None)
-        top = halves[0].subgridspec(1, 2, width_ratios=[1, 1.05])
-        curves, bars = fig.add_subplot(top[0]), fig.add_subplot(top[1])
-        _draw_curves(curves, runs, styles, metric)
-        _draw_final(bars, final, styles, recipes, metric)
+        fig = Figure(figsize=(13, sum(heights) + 0.5 + 0.16 * len(notes)), dpi=DPI, layout=layout)
+        bands = fig.add_gridspec(4 if layers else 3, 1, height_ratios=heights[: 4 if layers else 3])
+
+        first: Axes | None = None
+        grid = bands[0].subgridspec(down, across)
+        for i, (family, slugs) in enumerate(families.items()):
+            ax = fig.add_subplot(grid[divmod(i, across)], sharex=first, sharey=first, label=family)
+            first = first or ax
+            _draw_family(ax, runs, {slug: styles[slug] for slug in slugs}, styles)
+            _legend_above(ax, f"A  Learning curves: {family}" if i == 0 else family)
+            ax.set_ylabel(f"test {metric}" if i % across == 0 else "")
+            ax.set_xlabel("training samples seen" if i + across >= len(families) else "")
+            ax.tick_params(labelleft=i % across == 0, labelbottom=i + across >= len(families))
+        if first:
+            _samples_axis(first, runs, "test")
+            _score_axis(first, metric, runs)
+
+        widths = [4.6, 4.6, max(1.6, 0.5 * len(layers))] if layers else [4.6, 4.6]
+        line = bands[1].subgridspec(1, len(widths), width_ratios=widths)
+        draw_scores(fig.add_subplot(line[0], label="scores"), final, styles, metric)
+        draw_verdicts(fig.add_subplot(line[1], label="verdicts"), final, recipes, metric)
         if layers:
-            grid = halves[1].subgridspec(below, per_row)
+            aligned = _aligned(runs, styles, layers)
+            draw_alignment_map(fig.add_subplot(line[2], label="map"), final, layers, aligned, metric)
+        words = fig.add_subplot(bands[2], label="words")
+        words.set_axis_off()
+        words.text(0, 1, "\n".join(said), fontsize=7.5, va="top", transform=words.transAxes).set_in_layout(False)
+
+        if layers:
+            grid = bands[3].subgridspec(below, per_row + 1, width_ratios=[1] * per_row + [0.18 * per_row + 0.25])
             values = [v for key, run in runs.items() if key[0] in ALIGNMENT for by in run.values() for v in by.values()]
+            moving = _moving(runs, styles, layers)
             for i, layer in enumerate(layers):
-                ax = fig.add_subplot(grid[divmod(i, per_row)])
-                _draw_alignment(ax, runs, styles, layer)
-                ax.set_title(f"{chr(ord('C') + i)}  {layer}")
+                ax = fig.add_subplot(grid[divmod(i, per_row)], label=f"alignment {layer}")
+                _draw_alignment(ax, runs, moving, set(styles), layer)
+                ax.set_title(f"{_letter(i)}  {layer}")
                 ax.set_ylabel("update alignment:\ncosine with backprop (1)" if i % per_row == 0 else "")
                 ax.set_ylim(max(-1.05, min(values, default=-1.0) - 0.05), 1.05)
                 ax.tick_params(labelleft=i % per_row == 0)
-        handles: list[Line2D | Patch] = [
-            Line2D([], [], color=s.colour, marker=s.marker, linestyle=s.line, label=slug) for slug, s in styles.items()
-        ]
-        if layers:
+            key = fig.add_subplot(grid[0, per_row], label="key")
+            key.set_axis_off()
+            handles: list[Line2D | Patch] = [_handle(slug, look) for slug, look in moving.items()]
             handles.append(Patch(color="#d0d0d0", label="shuffled credit, 95 %"))
-        fig.legend(handles=handles, loc="outside right upper", handlelength=3.2, title="recipe", alignment="left")
+            title = "recipe" if len(moving) == len(styles) else f"the {len(moving)} that change most"
+            key.legend(handles=handles, loc="upper left", handlelength=3.2, title=title, alignment="left", fontsize=8)
+
         seeds = len({seed for run in runs.values() for by in run.values() for seed in by})
         title = ", ".join(str(config[key]) for key in ("task", "network") if config.get(key))
         spread = {1: "1 seed", 2: "2 seeds, mean (95 % t interval in B only)"}.get(
@@ -84,6 +127,34 @@ def comparison(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -
         if notes:
             fig.supxlabel("\n".join(notes), fontsize=8, x=0.01, ha="left")
     return fig
+
+
+def _letter(i: int) -> str:
+    """D, E, ... for the panels after A, B and C; none beyond Z."""
+    return chr(ord("D") + i) if i < 23 else ""
+
+
+def _families(styles: Mapping[str, Look]) -> dict[str, list[str]]:
+    """The recipes shown, by family; those of no family in panels of eight."""
+    found = {family: [slug for slug in styles if slug in slugs] for family, slugs in FAMILIES.items()}
+    others = [slug for slug in styles if not any(slug in slugs for slugs in FAMILIES.values())]
+    found |= {"others" + f" {i // 8 + 1}" * (len(others) > 8): others[i : i + 8] for i in range(0, len(others), 8)}
+    return {family: slugs for family, slugs in found.items() if slugs} or {"none": []}
+
+
+def _handle(slug: str, look: Look) -> Line2D:
+    return Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, label=slug)
+
+
+def _legend_above(ax: Axes, title: str) -> None:
+    handles, labels = ax.get_legend_handles_labels()
+    columns = 1 if max(map(len, labels), default=0) > 20 else 2
+    bold = {"weight": "bold", "size": 9.5}
+    texts = [marked(slug) for slug in labels]
+    ax.legend(
+        handles, texts, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, fontsize=7.5, handlelength=3,
+        columnspacing=1, labelspacing=0.3, borderpad=0, title=title, title_fontproperties=bold, alignment="left",
+    )  # fmt: skip
 
 
 def _runs(rows: Sequence[Mapping[str, Any]]) -> Runs:
@@ -145,18 +216,18 @@ def _samples_axis(ax: Axes, runs: Runs, quantity: str) -> None:
         ax.xaxis.set_major_locator(FixedLocator([0, *decades]))
         ax.xaxis.set_minor_locator(NullLocator())
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-    ax.set_xlabel("training samples seen")
 
 
-def _score_axis(ax: Axes, metric: str, low: float, high: float) -> None:
-    """Good accuracies apart: the axis is linear in -log(1 - accuracy) once some recipe exceeds .8."""
-    if metric == "accuracy" and high > 0.8:
-        forward = lambda a: -np.log10(1 - np.minimum(a, 0.999))  # noqa: E731
-        ax.set_yscale("function", functions=(forward, lambda y: 1 - 10.0**-y))
-        high = min(high, 0.998)
-        top, bottom = forward(high), forward(low)
-        ax.set_ylim(1 - 10.0 ** -(bottom - 0.03 * (top - bottom)), 1 - 10.0 ** -(top + 0.03 * (top - bottom)))
-        ax.yaxis.set_major_locator(FixedLocator([0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99]))
+def _score_axis(ax: Axes, metric: str, runs: Runs) -> None:
+    """Accuracies as in `stretch`, errors on a log axis, all others as they are."""
+    values = [v for key, run in runs.items() if key[0] == "test" for by in run.values() for v in by.values()]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    to, back = stretch(metric, high)
+    if to is not identity:
+        ax.set_yscale("function", functions=(to, back))
+        bottom, top = to(low), to(min(high, 0.998))
+        ax.set_ylim(back(bottom - 0.03 * (top - bottom)), back(top + 0.03 * (top - bottom)))
+        ax.yaxis.set_major_locator(FixedLocator(ACCURACIES))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:.2f}"))
     elif metric == "error" and low > 0:
         ax.set_yscale("log")
@@ -165,61 +236,50 @@ def _score_axis(ax: Axes, metric: str, low: float, high: float) -> None:
         ax.yaxis.set_minor_locator(NullLocator())
 
 
-def _draw_curves(ax: Axes, runs: Runs, styles: Mapping[str, Look], metric: str) -> None:
-    _samples_axis(ax, runs, "test")
-    for i, (slug, look) in enumerate(styles.items()):
-        _line(ax, runs.get(("test", "", slug), {}), look, 0.24 * i / len(styles), slug, 0.15)
-    values = [v for key, run in runs.items() if key[0] == "test" for by in run.values() for v in by.values()]
-    if values:
-        _score_axis(ax, metric, min(values), max(values))
-    ax.set_ylabel(f"test {metric}")
-    ax.set_title("A  Learning curves")
+def _draw_family(ax: Axes, runs: Runs, family: Mapping[str, Look], styles: Mapping[str, Look]) -> None:
+    """The family's curves over those of backprop and frozen, which every panel shows as thin lines."""
+    for slug in REFERENCES:
+        points = [(x, np.mean(list(by.values()))) for x, by in sorted(runs.get(("test", "", slug), {}).items()) if by]
+        if slug not in family and points:
+            look = styles[slug]
+            ax.plot(*zip(*points, strict=True), color=look.colour, linestyle=look.line, linewidth=0.7, alpha=0.7,
+                    label=f"_{slug}")  # fmt: skip
+    for i, (slug, look) in enumerate(family.items()):
+        _line(ax, runs.get(("test", "", slug), {}), look, 0.24 * i / len(family), slug, 0.15)
 
 
-def _draw_final(
-    ax: Axes, final: Mapping[str, list[float]], styles: Mapping[str, Look], recipes: Mapping[str, Any], metric: str
-) -> None:
-    """One line per recipe, best on top: mean and interval, every seed as a dot, mean ± half width in figures.
-
-    The axis holds every seed; an interval much wider than their range (two seeds) runs off it.
-    """
-    scores = {slug: (*interval(values), values) for slug, values in final.items() if values}
-    best_last = sorted(scores, key=lambda slug: scores[slug][0], reverse=metric in LOWER_IS_BETTER)
-    for slug in ("backprop", "frozen"):
-        if slug in scores:
-            mean, half, _ = scores[slug]
-            ax.axvline(mean, color=styles[slug].colour, linestyle=styles[slug].line, linewidth=1, zorder=1, label=slug)
-            if slug == "frozen" and math.isfinite(half):
-                ax.axvspan(mean - half, mean + half, color=styles[slug].colour, alpha=0.2, linewidth=0, zorder=0)
-    for y, slug in enumerate(best_last):
-        (mean, half, values), look = scores[slug], styles[slug]
-        p = recipes.get(slug, {}).get("p_vs_frozen")
-        differs = p is not None and p < 0.05
-        ax.plot(values, [y - 0.27] * len(values), ".", color=look.colour, markersize=3, alpha=0.8, label="_seeds")
-        if math.isfinite(half):
-            ax.plot([mean - half, mean + half], [y, y], color=look.colour, linewidth=1.6, label="_interval")
-        face = look.colour if differs else "white"
-        ax.plot(mean, y, look.marker, color=look.colour, markerfacecolor=face, markersize=6.5, label=f"_{slug}")
-        text = f"{mean:.3f}" + (f" ± {half:.3f}" if math.isfinite(half) else "") + (" *" if differs else "")
-        ax.text(1.01, y, text, transform=ax.get_yaxis_transform(), va="center", fontsize=8)
-    ax.set_yticks(range(len(best_last)), best_last)
-    ax.set_ylim(-0.7, len(best_last) - 0.4)
-    ax.grid(axis="y", visible=False)
-    ax.tick_params(axis="y", length=0)
-    seeds = [v for _, _, values in scores.values() for v in values]
-    if seeds and (span := max(seeds) - min(seeds)) > 0:
-        low, high = ax.get_xlim()
-        ax.set_xlim(max(low, min(seeds) - 0.6 * span), min(high, max(seeds) + 0.6 * span))
-    tested = "; filled and *: differs from frozen, Holm-adjusted p < .05" if "frozen" in scores else ""
-    ax.set_xlabel(f"final test {metric}\n(small dots: seeds{tested})")
-    marks = [text for slug, text in (("frozen", "dashed: frozen"), ("backprop", "solid: backprop")) if slug in scores]
-    ax.set_title(f"B  Final test {metric}" + (f" ({', '.join(marks)})" if marks else ""))
+def _aligned(runs: Runs, slugs: Iterable[str], layers: Sequence[str]) -> dict[tuple[str, str], Aligned]:
+    """By recipe and layer, at the last epoch that has a value: the mean over seeds of the cosine, the median of its null."""
+    found = {}
+    for slug in slugs:
+        for layer in layers:
+            at = {x: by for x, by in runs.get(("alignment", layer, slug), {}).items() if by}
+            if at:
+                low, high = (runs.get((q, layer, slug), {}).get(max(at)) or {0: math.nan} for q in ALIGNMENT[1:])
+                null = [float(np.median(list(by.values()))) for by in (low, high)]
+                found[slug, layer] = Aligned(float(np.mean(list(at[max(at)].values()))), *null)
+    return found
 
 
-def _draw_alignment(ax: Axes, runs: Runs, styles: Mapping[str, Look], layer: str) -> None:
+def _moving(runs: Runs, styles: Mapping[str, Look], layers: Sequence[str]) -> dict[str, Look]:
+    """The recipes whose mean alignment changes most between two epochs, in some layer; all where they are few."""
+
+    def change(slug: str) -> float:
+        means = [
+            [np.mean(list(by.values())) for by in runs.get(("alignment", layer, slug), {}).values() if by]
+            for layer in layers
+        ]
+        return max((float(np.ptp(m)) for m in means if m), default=-1.0)
+
+    most = sorted((slug for slug in styles if change(slug) >= 0), key=change, reverse=True)[:MOST_CURVES]
+    return {slug: look for slug, look in styles.items() if slug in most}
+
+
+def _draw_alignment(ax: Axes, runs: Runs, styles: Mapping[str, Look], all_slugs: set[str], layer: str) -> None:
     _samples_axis(ax, runs, "alignment")
+    ax.set_xlabel("training samples seen")
     edges = []
-    whose = {"backprop"} if ("null_low", layer, "backprop") in runs else set(styles)
+    whose = {"backprop"} if ("null_low", layer, "backprop") in runs else all_slugs
     for quantity in ("null_low", "null_high"):
         pooled: dict[float, list[float]] = {}
         for key, run in runs.items():

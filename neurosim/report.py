@@ -12,64 +12,118 @@ from rich import box
 from rich.table import Table
 
 from neurosim.plasticity import Recipe, Rule
-from neurosim.statistics import interval
+from neurosim.statistics import FEWEST_SEEDS, interval
+from neurosim.summary import Verdict, marked, ranked, verdicts
 
 CAPTION = (
     "mean ± 95 % interval over seeds; p: paired t over seeds, corrected for overlapping training sets, Holm over rules; "
-    "half gap at: samples seen when half the gap from frozen to backprop was closed; align: cosine with backprop's update "
-    "by plastic layer, last epoch (k/n: so many seeds have one); s: training seconds a seed"
+    "*: real, p < .05; half gap at: samples seen when half the gap from frozen to backprop was closed; align: cosine with "
+    "backprop's update by plastic layer, last epoch (k/n: so many seeds have one); s: training seconds a seed"
 )
+FEW = (
+    f"; with fewer than {FEWEST_SEEDS} seeds no p is shown: chance easily makes two or three differences nearly equal, and "
+    "so p tiny (the JSON has them)"
+)
+ASIDE = "; †: control, equal to backprop by construction; ‡: twin, backprop on the very net that another rule needs"
+RESAMPLED = "; bootstrap: 95 % interval and p over seeds and test items (from 5,000 draws), Holm over rules"
+
+HEADS = {
+    "reads": "reads", "test": "test", "gap": "gap to backprop", "p_gap": "p", "over": "over frozen", "p_over": "p",
+    "half": "half gap at", "align": "align", "s": "s",
+    "boot_gap": "bootstrap, to backprop", "boot_p_gap": "p", "boot_over": "bootstrap, over frozen", "boot_p_over": "p",
+    "macs_per_sample": "MACs a sample", "writes_per_sample": "writes a sample", "energy_per_sample": "pJ a sample",
+}  # fmt: skip
+MAIN, REST = ("test", "gap", "p_gap", "over", "p_over"), ("half", "align", "s")
+BOOTSTRAP = ("boot_gap", "boot_p_gap", "boot_over", "boot_p_over")
+COSTS = ("macs_per_sample", "writes_per_sample", "energy_per_sample")
 
 
 def comparison_tables(title: str, recipes: Mapping[str, Mapping[str, Any]], metric: str, width: int) -> list[Table]:
-    """The main table from the manifest's `recipes`; below 130 columns in two halves, so that nothing is cut."""
-    heads = ("reads", f"test {metric}", "gap to backprop", "p", "over frozen", "p", "half gap at", "align", "s")
-    lines = {n: _cells(n, r, {"backprop", "frozen"} <= recipes.keys()) for n, r in recipes.items()}
-    halves = [range(9)] if width >= 130 else [(1, 2, 3, 4, 5), (0, 6, 7, 8)]
+    """The main table from the manifest's `recipes`, best first, twins and controls last.
+
+    Bootstrap and cost, where the manifest has them, follow in a second table; below 130 columns all is in parts, so
+    that nothing is cut.
+    """
+    from neurosim.figures import LOWER_IS_BETTER
+
+    both, decided = {"backprop", "frozen"} <= recipes.keys(), verdicts(recipes)
+    slugs = ranked({n: r["test"] for n, r in recipes.items()}, metric in LOWER_IS_BETTER)
+    lines = {n: _cells(recipes[n], both, decided[n]) for n in slugs}
+    wide = [("reads", *MAIN, *REST), (*BOOTSTRAP, *COSTS)]
     tables = []
-    for columns in halves:
+    for columns in wide if width >= 130 else [MAIN, ("reads", *REST), BOOTSTRAP, COSTS]:
+        shown = [k for k in columns if k not in BOOTSTRAP + COSTS or any(line[k] != "-" for line in lines.values())]
+        if not shown:
+            continue
         table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1))
         table.add_column("rule", no_wrap=True)
-        for k in columns:
-            table.add_column(heads[k], justify="left" if k == 0 else "right", overflow="fold")
-        for n, line in lines.items():
-            table.add_row(n, *(line[k] for k in columns))
+        for k in shown:
+            head = f"test {metric}" if k == "test" else HEADS[k]
+            table.add_column(head, justify="left" if k == "reads" else "right", overflow="fold")
+        for n, after in zip(slugs, (*slugs[1:], ""), strict=True):
+            last = marked(n) == n and marked(after) != after
+            table.add_row(marked(n), *(lines[n][k] for k in shown), end_section=last)
         tables.append(table)
-    tables[-1].caption, tables[-1].caption_justify = CAPTION, "left"
+    caption = CAPTION
+    caption += FEW if any(_few(r) for r in recipes.values()) else ""
+    caption += ASIDE if any(marked(n) != n for n in slugs) else ""
+    caption += RESAMPLED if any(line[k] != "-" for line in lines.values() for k in BOOTSTRAP) else ""
+    if any(line["energy_per_sample"] != "-" for line in lines.values()):
+        from neurosim.cost import ENERGY_NOTE
+
+        caption += f". {ENERGY_NOTE}"
+    tables[-1].caption, tables[-1].caption_justify = caption, "left"
     return tables
 
 
-def _cells(name: str, r: Mapping[str, Any], both: bool) -> list[str]:
-    if r["status"] != "ok" and not any(map(math.isfinite, r["test"])):
-        return [f"{r['status']}: {r['reason']}", r["status"], *["-"] * 7]
-    gap, over = r.get("difference_to_backprop"), r.get("difference_to_frozen")
-    return [
-        ", ".join(r["reads"]),
-        spread(r["test"]) + ("" if r["status"] == "ok" else f" [{r['status']}]"),
-        f"{gap[0]:+.3f}" if gap else "-",
-        probability(r.get("p_vs_backprop")),
-        f"{over[0]:+.3f}" if over else "-",
-        probability(r.get("p_vs_frozen")),
-        half_gap(r["samples_to_half"]) if both else "-",
-        " ".join(mean_of_those(v) for v in r["alignment"].values()) or "-",
-        f"{average(r['seconds']):.1f}",
-    ]
+def _few(r: Mapping[str, Any]) -> bool:
+    return len(r["test"]) < FEWEST_SEEDS
 
 
-def average(values: Sequence[float]) -> float:
+def _cells(r: Mapping[str, Any], both: bool, decided: Verdict) -> dict[str, str]:
+    """One line of the table, by column."""
+    cells = dict.fromkeys(HEADS, "-") | {k: quantity(r.get(k)) for k in COSTS}
+    if r["status"] != "ok" and not any(v is not None and math.isfinite(v) for v in r["test"]):
+        return cells | {"reads": f"{r['status']}: {r['reason']}", "test": r["status"]}
+    for column, reference, verdict in (("gap", "backprop", decided.backprop), ("over", "frozen", decided.frozen)):
+        if (d := r.get(f"difference_to_{reference}")) and d[0] is not None and math.isfinite(d[0]):
+            cells[column] = f"{d[0]:+.3f}" + "*" * bool(verdict)
+        if not _few(r):
+            cells[f"p_{column}"] = probability(r.get(f"p_vs_{reference}"))
+        if b := r.get(f"bootstrap_vs_{reference}"):
+            cells[f"boot_{column}"] = f"{b[0]:+.3f}, {b[1]:+.3f}"
+            cells[f"boot_p_{column}"] = "-" if _few(r) else probability(b[2])
+    return cells | {
+        "reads": ", ".join(r["reads"]),
+        "test": spread(r["test"]) + ("" if r["status"] == "ok" else f" [{r['status']}]"),
+        "half": half_gap(r["samples_to_half"]) if both else "-",
+        "align": " ".join(mean_of_those(v) for v in r["alignment"].values()) or "-",
+        "s": f"{average(r['seconds']):.1f}",
+    }
+
+
+def quantity(value: float | None) -> str:
+    """Three figures and a power of a thousand: 123456 -> 123k, 1.2e7 -> 12M."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    power = min(max(int(math.log10(value) // 3), 0), 4) if value > 0 else 0
+    return f"{value / 1000**power:.3g}{('', 'k', 'M', 'G', 'T')[power]}"
+
+
+def average(values: Sequence[float | None]) -> float:
     """Mean of those that are finite; nan for none."""
     finite = [v for v in values if v is not None and math.isfinite(v)]
     return interval(finite)[0] if finite else math.nan
 
 
-def mean_of_those(values: Sequence[float]) -> str:
+def mean_of_those(values: Sequence[float | None]) -> str:
     """The mean, and how many have a value where not all do."""
     finite = [v for v in values if v is not None and math.isfinite(v)]
     return f"{average(values):.2f}" + ("" if len(finite) == len(values) else f"({len(finite)}/{len(values)})")
 
 
-def spread(values: Sequence[float]) -> str:
-    finite = [v for v in values if math.isfinite(v)]
+def spread(values: Sequence[float | None]) -> str:
+    finite = [v for v in values if v is not None and math.isfinite(v)]
     mean, half = interval(finite)
     return f"{mean:.3f}" + (f" ± {half:.3f}" if math.isfinite(half) else "")
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from math import isnan, nan, sqrt
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
+
+FEWEST_SEEDS = 5  # with fewer, p values are computed but neither shown nor believed: see `detectable`
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
@@ -69,6 +71,31 @@ def paired(a: Sequence[float], b: Sequence[float], n_train: int, n_test: int) ->
     half = stats.t.ppf(0.975, d.size - 1) * error
     p = 2 * stats.t.sf(abs(difference) / error, d.size - 1)
     return Paired(difference, float(half), float(p))
+
+
+def detectable(half: float, seeds: int, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The true difference that `paired` would find, at level alpha and with that power, given its 95 % half width h.
+
+        error = h / t(J-1, .975),   answer = nc error,   P(|T(J-1, nc)| > t(J-1, 1 - alpha/2)) = power
+
+    T(J-1, nc) is the noncentral t distribution. A smaller true difference mostly goes unseen, so "not resolved" does not
+    mean equal. With m recipes under Holm's adjustment, alpha = .05 / m is the level of the first step.
+    NaN where h is NaN or J < 2. Raises ValueError if alpha or power is not between 0 and 1, or power <= alpha.
+    Source: Cohen, Statistical Power Analysis for the Behavioral Sciences (1988), chapter 2.
+    """
+    if not 0 < alpha < power < 1:
+        raise ValueError(f"alpha and power are {alpha} and {power}: they must satisfy 0 < alpha < power < 1.")
+    if seeds < 2 or isnan(half):
+        return nan
+    limit = stats.t.ppf(1 - alpha / 2, seeds - 1)
+    shares = (np.arange(4000) + 0.5) / 4000  # T = (Z + nc) / s: a sum over equally likely values of s
+    reach = limit * np.sqrt(stats.chi2.ppf(shares, seeds - 1) / (seeds - 1))
+
+    def missing(nc: float) -> float:
+        return float((stats.norm.cdf(nc - reach) + stats.norm.cdf(-nc - reach)).mean()) - power
+
+    nc = optimize.brentq(missing, 0.0, reach.max() + 10)
+    return float(nc * half / stats.t.ppf(0.975, seeds - 1))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

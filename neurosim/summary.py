@@ -1,22 +1,58 @@
-"""What a comparison's table shows: means, paired tests against the frozen control and against backprop, samples to half."""
+"""What a comparison's table shows: means, tests against the frozen control and against backprop, verdicts, controls.
+
+`python -m neurosim.summary A.json B.json` lists the verdicts in which two comparisons differ.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from neurosim.compare import Cell
-from neurosim.plasticity import Recipe
-from neurosim.statistics import Paired, holm, interval, paired, samples_to_half
+import numpy as np
+
+from neurosim.bootstrap import Resampled, bootstrap
+from neurosim.recipes import CONTROLS, TWINS
+from neurosim.statistics import FEWEST_SEEDS, Paired, holm, interval, paired, samples_to_half
+
+if TYPE_CHECKING:
+    from neurosim.compare import Cell
+    from neurosim.plasticity import Recipe
+
+REFERENCES = ("frozen", "backprop")
+DRAWS = 5000
+LEVEL = 0.05
+T = TypeVar("T", Paired, Resampled)
+
+FAMILIES = {
+    "error feedback": (
+        "backprop", "sign-symmetric", "feedback-alignment", "kolen-pollack", "direct-feedback", "burstprop",
+        "target-propagation",
+    ),
+    "energy and prediction": ("predictive-coding", "equilibrium-propagation"),
+    "perturbation and reward": ("node-perturbation", "weight-perturbation", "reward-hebb"),
+    "losses of the layer": ("layer-local", "forward-forward"),
+    "Hebbian": ("hebb", "oja", "sanger", "bcm", "softhebb", "hard-wta", "k-wta"),
+    "pre-training": ("rbm", "autoencoder"),
+    "controls and twins": ("frozen", *CONTROLS, *TWINS),
+}  # fmt: skip
 
 
+# ---------------------------------------------------------------------------------------------- of cells
 def summary(cells: Sequence[Cell], recipes: Sequence[Recipe]) -> dict[str, dict[str, Any]]:
-    """By recipe, in the order given: everything the manifest holds (see the conventions in CONTRIBUTING.md)."""
+    """By recipe, in the order given: everything the manifest holds (see the conventions in CONTRIBUTING.md).
+
+    p values are adjusted by Holm over recipes: `p_vs_...` of the corrected paired t test, and the third of
+    `bootstrap_vs_...`: [low, high, p], which is absent where a cell does not hold the score of every test item.
+    """
     by = {r.name: sorted((c for c in cells if c.recipe == r.name), key=lambda c: c.seed) for r in recipes}
     test = {n: [c.final("test") for c in cs] for n, cs in by.items()}
-    tests = {reference: against(by, test, reference) for reference in ("frozen", "backprop")}
-    ends = [_mean(test.get(n, [])) for n in ("frozen", "backprop")]
+    tests = {reference: against(by, test, reference) for reference in REFERENCES}
+    draws = {reference: resampled(by, reference) for reference in REFERENCES}
+    ends = [_mean(test.get(n, [])) for n in REFERENCES]
     found: dict[str, dict[str, Any]] = {}
     for r in recipes:
         cs = by[r.name]
@@ -35,11 +71,14 @@ def summary(cells: Sequence[Cell], recipes: Sequence[Recipe]) -> dict[str, dict[
             "status": worst.status,
             "reason": worst.reason,
         }
-        for reference, results in tests.items():
-            if r.name in results:
-                t, p = results[r.name]
+        for reference in REFERENCES:
+            if r.name in tests[reference]:
+                t, p = tests[reference][r.name]
                 found[r.name][f"p_vs_{reference}"] = p
                 found[r.name][f"difference_to_{reference}"] = [t.difference, t.half]
+            if r.name in draws[reference]:
+                b, p = draws[reference][r.name]
+                found[r.name][f"bootstrap_vs_{reference}"] = [b.low, b.high, p]
     return found
 
 
@@ -56,8 +95,51 @@ def against(
         if n != reference and pairs:
             a, b = zip(*pairs, strict=True)
             results[n] = paired(a, b, cs[0].n_train, cs[0].n_test)
-    adjusted = holm([t.p for t in results.values()])
-    return {n: (t, p) for (n, t), p in zip(results.items(), adjusted, strict=True)}
+    return _adjusted(results, lambda t: t.p)
+
+
+def resampled(by: Mapping[str, Sequence[Cell]], reference: str) -> dict[str, tuple[Resampled, float]]:
+    """As `against`, by the bootstrap over seeds and test items. Every pair is drawn alike, from a generator of its own."""
+    base = {c.seed: c for c in by.get(reference, [])}
+    results = {}
+    for n, cs in by.items():
+        pairs = [(_items(c), _items(base[c.seed])) for c in cs if c.seed in base]
+        if n != reference and pairs and all(len(a) and len(b) for a, b in pairs):
+            a, b = zip(*pairs, strict=True)
+            results[n] = bootstrap(a, b, DRAWS, np.random.default_rng(0))
+    return _adjusted(results, lambda r: r.p)
+
+
+def _adjusted(results: Mapping[str, T], p: Callable[[T], float]) -> dict[str, tuple[T, float]]:
+    adjusted = holm([p(r) for r in results.values()])
+    return {n: (r, math.nan if q is None else q) for (n, r), q in zip(results.items(), adjusted, strict=True)}
+
+
+def equivalences(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Claims that each control present ends within one test item of backprop on every seed: |a - b| n_test <= 1.
+
+    `got` is the largest difference over seeds, in test items; NaN, which does not hold, where a seed of the control
+    diverged or backprop did not run. Without backprop there is nothing to claim.
+    """
+    from neurosim.figures import claim
+
+    base = {c.seed: c.final("test") for c in cells if c.recipe == "backprop"}
+    claims = []
+    for control in CONTROLS:
+        apart = [
+            abs(c.final("test") - base.get(c.seed, math.nan)) * (c.n_test or math.nan)
+            for c in cells
+            if c.recipe == control
+        ]
+        if base and apart:
+            worst = math.nan if any(map(math.isnan, apart)) else round(max(apart), 6)
+            name = f"{control} ends as backprop does: test items apart, worst of {len(apart)} seeds"
+            claims.append(claim(name, worst, "within", 0.0, 1.0, source="known equivalence"))
+    return claims
+
+
+def _items(c: Cell) -> Sequence[float]:
+    return c.each if c.status == "ok" else ()
 
 
 def _curve(c: Cell) -> tuple[list[int], list[float]]:
@@ -65,6 +147,91 @@ def _curve(c: Cell) -> tuple[list[int], list[float]]:
     return [r["samples"] for r in rows], [r["value"] for r in rows]
 
 
-def _mean(values: Sequence[float]) -> float:
-    finite = [v for v in values if math.isfinite(v)]
+def _mean(values: Sequence[float | None]) -> float:
+    finite = [v for v in values if v is not None and math.isfinite(v)]
     return interval(finite)[0] if finite else math.nan
+
+
+# ---------------------------------------------------------------------------------------------- of manifests
+class Verdict(NamedTuple):
+    """1 if the recipe's score is really higher than the reference's, -1 if really lower, 0 if that is not resolved."""
+
+    frozen: int
+    backprop: int
+
+
+def verdicts(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Verdict]:
+    """What a manifest's `recipes` decide: the sign of the difference where the Holm-adjusted p of the t test is < .05.
+
+    0, not resolved, also where there was no test or fewer than five seeds.
+    """
+    return {n: Verdict(*(_verdict(entry, reference) for reference in REFERENCES)) for n, entry in found.items()}
+
+
+def _verdict(entry: Mapping[str, Any], reference: str) -> int:
+    p, (difference, _) = entry.get(f"p_vs_{reference}"), entry.get(f"difference_to_{reference}") or (None, None)
+    if p is None or difference is None or not p < LEVEL or len(entry.get("test") or []) < FEWEST_SEEDS:
+        return 0
+    return (difference > 0) - (difference < 0)
+
+
+def disagreements(
+    a: Mapping[str, Mapping[str, Any]], b: Mapping[str, Mapping[str, Any]], names: tuple[str, str] = ("A", "B")
+) -> list[str]:
+    """One line for each verdict in which two manifests' `recipes` differ, and for each recipe that only one has."""
+    words = {1: "higher", -1: "lower", 0: "not resolved"}
+    of_a, of_b = verdicts(a), verdicts(b)
+    lines = []
+    for n in dict.fromkeys((*of_a, *of_b)):
+        if n not in of_a or n not in of_b:
+            lines.append(f"{n}: only in {names[n not in of_a]}")
+            continue
+        for reference, x, y in zip(REFERENCES, of_a[n], of_b[n], strict=True):
+            if x != y:
+                lines.append(f"{n} against {reference}: {words[x]} in {names[0]}, {words[y]} in {names[1]}")
+    return lines
+
+
+def ranked(scores: Mapping[str, Sequence[float | None]], lower_is_better: bool = False) -> list[str]:
+    """Best mean first, recipes without a score after them; twins and then controls last."""
+
+    def place(n: str) -> tuple[int, bool, float]:
+        mean = _mean(scores[n])
+        group = 2 if n in CONTROLS else 1 if n in TWINS else 0
+        return group, math.isnan(mean), mean if lower_is_better else -mean
+
+    return sorted(scores, key=place)
+
+
+def marked(slug: str) -> str:
+    """The name as tables and figures show it: † a control, ‡ a twin."""
+    return slug + (" †" if slug in CONTROLS else " ‡" if slug in TWINS else "")
+
+
+def main(paths: Sequence[str]) -> int:
+    """Compare two manifests; 0 if all verdicts agree, 1 if not, 2 for wrong use."""
+    try:
+        if len(paths) != 2:
+            raise ValueError(f"given {len(paths)} files, two manifests are compared: A.json B.json")
+        a, b = (_recipes(Path(p)) for p in paths)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"summary: {error}", file=sys.stderr)
+        return 2
+    lines = disagreements(a, b, (paths[0], paths[1]))
+    print("\n".join(lines) or f"the same verdicts on all {len(a)} recipes")
+    return 1 if lines else 0
+
+
+def _recipes(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: give the .json beside a comparison's figure.")
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["recipes"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a comparison's manifest ({error!r}): give the .json beside its figure."
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
