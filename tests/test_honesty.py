@@ -18,7 +18,8 @@ from neurosim.credit.feedback import pooled
 from neurosim.networks import cnn, mlp
 from neurosim.neurons import AdaptiveLIF
 from neurosim.plasticity import Batch, Gradient, Layer, Learner, play
-from neurosim.recipes import CONVOLUTIONAL, CORE, HIDDEN_RATES, READOUT_RATE, RECIPES, normalised
+from neurosim.prepare import normalised
+from neurosim.recipes import CONVOLUTIONAL, CORE, FILTERS, RECIPES
 from neurosim.rules import EProp, EPropOnline, Hebb, SpikeRule, Term, Trace, pair
 from neurosim.summary import against, summary
 from neurosim.tasks import Task
@@ -305,10 +306,16 @@ def test_filters_are_normalised_over_their_whole_map():
 
 # ---------------------------------------------------------------------------------------------- rates
 @pytest.mark.parametrize("convolutional", (False, True), ids=("mlp", "cnn"))
-@pytest.mark.parametrize("name", HIDDEN_RATES)
+@pytest.mark.parametrize("name", ("oja", "sanger", "bcm", "softhebb", "hard-wta", "k-wta", "frozen"))
 def test_hebbian_layers_and_their_readout_have_rates_of_their_own(name, convolutional):
     recipe = (CONVOLUTIONAL if convolutional else RECIPES)[name]
-    dense_rate, (filters, hidden) = HIDDEN_RATES[name]
+    shared = {
+        r[n].lr["readout.*"] for r in (RECIPES,) for n in ("oja", "softhebb", "k-wta", "rbm", "autoencoder", "frozen")
+    }
+    assert len(shared) == 1  # one readout for all
+    READOUT_RATE = recipe.lr["readout.*"]
+    hidden = dense_rate = recipe.lr["*"]
+    filters = FILTERS * hidden
     batch = Batch(torch.randn(6, 1, 8, 8), torch.randint(3, (6,)), nets.ce)
     L = Learner(cnn((1, 8, 8), 3) if convolutional else small((1, 8, 8), 3), recipe, batch)
     named = {id(p): n for n, p in L.net.named_parameters()}

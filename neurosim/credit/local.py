@@ -104,6 +104,7 @@ class Autoencoder:
 
     updates: int = 400
     reads: frozenset[str] = claims("feedback")
+    last: frozenset[str] = claims("error")
     gives: frozenset[str] = claims("credit")
 
     def __post_init__(self) -> None:

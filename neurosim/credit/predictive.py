@@ -28,6 +28,7 @@ class Predictive:
     steps: int = 20
     rate: float = 0.2
     reads: frozenset[str] = claims("error", "transport")
+    shown: frozenset[str] = claims("error", "transport")  # in the relaxed activity, told or not
     gives: frozenset[str] = claims("credit")
 
     def __post_init__(self) -> None:
@@ -67,6 +68,7 @@ class PredictiveErrors(Wireless):
     steps: int = 20
     rate: float = 0.5
     reads: frozenset[str] = claims("error", "transport")
+    shown: frozenset[str] = claims("error", "transport")  # in the relaxed activity, told or not
     gives: frozenset[str] = claims("credit")
 
     def __post_init__(self) -> None:

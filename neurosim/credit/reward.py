@@ -28,6 +28,7 @@ class SampledReward:
 
     rate: float = 0.1
     reads: frozenset[str] = claims("target", "noise")
+    last: frozenset[str] = claims("target", "noise", "lateral")  # softmax over the other outputs
     gives: frozenset[str] = claims("reward", "credit")
 
     def __post_init__(self) -> None:

@@ -45,6 +45,7 @@ class TargetPropagation:
     sigma: float = 0.1
     psi: Callable[[Tensor], Tensor] = identity
     reads: frozenset[str] = claims("error", "feedback", "noise")
+    last: frozenset[str] = claims("error")
     gives: frozenset[str] = claims("credit")
 
     def __post_init__(self) -> None:

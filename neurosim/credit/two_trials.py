@@ -38,6 +38,7 @@ class ForwardForward(Wireless):
     labels: int = 10
     ink: float = 3.0  # of the label's pixel; the inputs have standard deviation 1
     reads: frozenset[str] = claims("target", "noise")
+    shown: frozenset[str] = claims("target", "noise")  # in the label that is written
     gives: frozenset[str] = claims("reward")
 
     def __post_init__(self) -> None:
@@ -86,6 +87,8 @@ class ContrastiveDivergence(Wireless):
 
     updates: int = 400
     reads: frozenset[str] = claims("transport", "noise")
+    shown: frozenset[str] = claims("transport", "noise")  # in what is dreamt
+    last: frozenset[str] = claims("error")
     gives: frozenset[str] = claims("credit")
 
     def __post_init__(self) -> None:

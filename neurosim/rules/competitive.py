@@ -41,7 +41,8 @@ class Winners:
     """dW = q (x) x - q w,   q = 1 for the k units of a place with the largest u, if u > 0; 0 for the others.
 
     Each winner moves towards the input: w -> the mean of the inputs it wins. k = 1 is hard winner-take-all. Nothing
-    revives a unit that never wins. Where units are tied at the k-th place all of them win. ValueError if k < 1.
+    revives a unit that never wins. At most half of the units win; where units are tied at the k-th place all of them do.
+    ValueError if k < 1.
     Source: Rumelhart & Zipser 1985, Cognitive Science 9:75; k winners: Majani, Erlanson & Abu-Mostafa 1988, NeurIPS.
     """
 
@@ -54,6 +55,7 @@ class Winners:
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         u, x, w, units = rec.u, rec.pre, rec.weight, -rank(rec.synapse)
-        least = u.topk(min(self.k, u.shape[units]), dim=units).values.amin(units, keepdim=True)
+        k = min(self.k, max(u.shape[units] // 2, 1))
+        least = u.topk(k, dim=units).values.amin(units, keepdim=True)
         q = ((u >= least) & (u > 0)).to(u.dtype)
         return outer(rec, x, q) - per_unit(rec, q) * w
