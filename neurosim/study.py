@@ -6,8 +6,8 @@ A study is a flat script studies/NAME.py. Its docstring states the question, the
     draw(rows, manifest) -> Figure       from those alone, so that a figure can be redrawn without running again
 
 and ends with `if __name__ == "__main__": raise SystemExit(main(run, draw))`. Its constants in capitals (numbers, text,
-tuples) are its settings: the manifest lists them. Two have a meaning here: SEEDS, the number of seeds where it is not
-the usual 5, and METRIC, the manifest's metric.
+tuples) are its settings: the manifest lists them. Three have a meaning here: SEEDS and SEEDS_FULL, the numbers of seeds
+where they are not the usual 5 and 20, and METRIC, the manifest's metric.
 """
 
 import difflib
@@ -67,11 +67,14 @@ class Study:
         out: Path | None = None,
         data: Path | None = None,
     ) -> Mode:
-        """The mode that the flags ask for: 2 seeds into runs/ if quick, 20 if full, else the study's own into figures/.
+        """The mode that the flags ask for: 2 seeds into runs/ if quick, 20 or SEEDS_FULL if full, else the study's own into
+        figures/.
 
         Raises ValueError for seeds < 1 or quick together with full.
         """
-        usual = 2 if quick else 20 if full else self.constants.get("SEEDS", 5)
+        usual = self.constants.get("SEEDS", 5)
+        if quick or full:
+            usual = 2 if quick else self.constants.get("SEEDS_FULL", 20)
         out = Path("runs" if quick else "figures") if out is None else Path(out)
         return Mode(usual if seeds is None else seeds, quick, full, out, None if data is None else Path(data))
 
@@ -133,7 +136,7 @@ def _execute(study: Study, mode: Mode, command: str) -> Claims:
 
     start = time.perf_counter()
     rows, claims = study.run(mode)
-    settings = {k.lower(): v for k, v in study.constants.items() if k not in ("SEEDS", "METRIC")}
+    settings = {k.lower(): v for k, v in study.constants.items() if k not in ("SEEDS", "SEEDS_FULL", "METRIC")}
     manifest = {
         "command": command,
         "config": {"study": study.name, "quick": mode.quick, "full": mode.full, "data": mode.data, **settings},

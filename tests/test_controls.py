@@ -11,7 +11,7 @@ from neurosim.summary import equivalences
 from neurosim.tasks import digits
 
 STEPS = 50
-TOLERANCE = {"feedback-alignment-tied": 1e-6, "predictive-coding-one-step": 1e-5}  # of the update, relative
+TOLERANCE = {"feedback-alignment-tied": 1e-6, "predictive-coding-one-step": 1e-6}  # of the update, relative
 
 
 @pytest.fixture(scope="module")

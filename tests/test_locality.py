@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import neurosim.credit as by
-from neurosim.locality import BEGIN, END, WORDS, claimed, hidden_reads, readout_reads, section, shipped, trials, write
+from neurosim.locality import BEGIN, END, WORDS, claimed, section, shipped, trials, write
 from neurosim.networks import cnn, mlp
 from neurosim.neurons import AdaptiveLIF
 from neurosim.plasticity import (
@@ -72,7 +72,7 @@ def test_a_recipe_reads_what_it_claims(network, name):
 
 
 def test_each_word_is_read_by_a_recipe():
-    read = {w for recipes in LINE_UPS.values() for r in recipes.values() for w in hidden_reads(r)}
+    read = {w for recipes in LINE_UPS.values() for r in recipes.values() for w in r.reads}
     assert read >= WORDS.keys()
 
 
@@ -365,7 +365,7 @@ def test_relaxation_steps_are_counted_as_trials():
 
 def test_the_readout_is_told_apart():
     oja = LINE_UPS["mlp"]["oja"]
-    assert hidden_reads(oja) == {"pre", "post", "weight"} and readout_reads(oja) == {"credit", "error", "pre"}
+    assert oja.reads == {"pre", "post", "weight"} and oja.readout_reads == {"credit", "error", "pre"}
 
 
 def test_the_table_is_written_between_its_markers(tmp_path):

@@ -345,7 +345,7 @@ def test_two_runs_into_one_folder(tmp_path, monkeypatch, capsys, ran):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
 def test_killed_at_random_moments_the_table_is_the_same(tmp_path):
-    script = [sys.executable, str(ROOT / "tests/kill_and_resume.py"), "--kills", "3", "--folder", str(tmp_path)]
+    script = [sys.executable, str(ROOT / "tests/kill_and_resume.py"), "--kills", "2", "--folder", str(tmp_path)]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(script, capture_output=True, text=True, env=env, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -45,7 +45,8 @@ class FeedbackAlignment(Backprop):
 class TiedFeedback(Backprop):
     """As feedback alignment with B copied from W at every step: a control that must equal backprop.
 
-    Credit takes the way of the feedback weights, whose values are the forward ones. Relation to backprop: equal.
+    Credit takes the way of the feedback weights, whose values are the forward ones. Source: the limit B = W of Lillicrap et
+    al. 2016. Relation to backprop: equal.
     """
 
     def back(self, net: nn.Module, own: dict[str, Any]) -> dict[str, Tensor | None]:

@@ -61,7 +61,8 @@ class PredictiveErrors(Wireless):
     """The same energy in the errors e_l = x_l - u_l, which are added to the inputs;   credit_l = e_l / precision.
 
     e <- (1 - rate) e + rate precision (-dL/du at the disturbed activity). Any net, recurrent ones too, and far faster
-    to settle. Relation to backprop: one step of rate 1 from e = 0 is backprop.
+    to settle. Source: Whittington & Bogacz 2017 in other variables; one step: Song, Lukasiewicz, Xu & Bogacz 2020, NeurIPS.
+    Relation to backprop: one step of rate 1 from e = 0 is backprop, but for pre, which e has moved by order precision.
     """
 
     precision: float = 1.0
