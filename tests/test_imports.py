@@ -137,11 +137,11 @@ def test_nothing_in_the_package_imports_studies_or_tests():
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    heavy = {"brian2", "dask", "distributed", "matplotlib", "numba", "sklearn", "pandas", "scipy"}
+    heavy = {"torch", "brian2", "dask", "distributed", "matplotlib", "numba", "sklearn", "pandas", "scipy"}
     code = "import sys, neurosim; print(*sorted(m for m in sys.modules if '.' not in m))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
     )
     loaded = set(done.stdout.split())
-    assert {"neurosim", "torch"} <= loaded
+    assert "neurosim" in loaded
     assert not loaded & heavy
