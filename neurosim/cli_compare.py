@@ -183,6 +183,7 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
     """The figure with its CSV and JSON; returns what the JSON says, and the path of the figure."""
     from neurosim import figures, recipes, report
     from neurosim.compare import rows_of
+    from neurosim.cost import per_correct
     from neurosim.figures_comparison import comparison
     from neurosim.summary import equivalences, summary
 
@@ -190,7 +191,11 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
     for r in plan.recipes:
         if r.name in found:
             found[r.name]["prepared"] = report.prepared(r)
-            found[r.name] |= next((c.cost for c in cells if c.recipe == r.name), {})
+            paid = next((c.cost for c in cells if c.recipe == r.name and c.cost), {})
+            found[r.name] |= paid
+            right = report.average(found[r.name]["test"])
+            if paid and plan.task.metric == "accuracy" and right > 0:
+                found[r.name] |= per_correct(paid, right)
     manifest = {
         "command": typed(),
         "config": {"task": plan.slug, "network": plan.network, "epochs": plan.epochs, "quick": plan.quick,

@@ -119,21 +119,15 @@ def measure(learner: Learner, batch: Batch) -> Ledger:
     return Ledger(**training.counts(batch.size), predict=sum(answer.values(), Count()))
 
 
-def per_correct(ledger: Ledger, accuracy: float) -> dict[str, float]:
-    """What a correct answer costs: prediction / accuracy; and, beside it, what a training sample costs.
+def per_correct(paid: Mapping[str, float], accuracy: float) -> dict[str, float]:
+    """What a correct answer costs: what `row` says of one prediction, divided by the accuracy.
 
-    accuracy in (0, 1]; ValueError otherwise. Energies in pJ, of arithmetic alone (ENERGY_NOTE).
+    accuracy in (0, 1]; ValueError otherwise. The energy in pJ, of arithmetic alone (ENERGY_NOTE).
     """
     if not 0 < accuracy <= 1:
         raise ValueError(f"accuracy: given {accuracy}, it must be a fraction of correct answers above 0 and up to 1")
-    return {
-        "macs_per_correct": ledger.predict.macs / accuracy,
-        "reads_per_correct": ledger.predict.reads / accuracy,
-        "writes_per_correct": ledger.predict.writes / accuracy,
-        "energy_per_correct": ledger.predict.energy / accuracy,
-        "training_macs_per_sample": ledger.total.macs,
-        "training_energy_per_sample": ledger.energy,
-    }
+    macs = paid["macs_predict"] / accuracy
+    return {"macs_per_correct": macs, "energy_per_correct": MAC_PJ * macs}
 
 
 def row(ledger: Ledger) -> dict[str, float]:

@@ -71,4 +71,16 @@ def unit_rows(name: str, weight: Tensor) -> Tensor:
     """w_i / |w_i| in hidden layers: each neuron scales its incoming weights to length 1 (synaptic scaling, neuron-local)."""
     if name.startswith("readout.") or "/" in name:
         return weight
-    return weight / weight.flatten(1).norm(dim=1).clamp(min=1e-12).reshape(-1, *[1] * (weight.dim() - 1))
+    return weight / lengths(weight).clamp(min=1e-12)
+
+
+def lengths(weight: Tensor) -> Tensor:
+    """|w_i| of each neuron's incoming weights, to stand against the weight."""
+    return weight.flatten(1).norm(dim=1).reshape(-1, *[1] * (weight.dim() - 1))
+
+
+def bounded_rows(name: str, weight: Tensor) -> Tensor:
+    """w_i scaled down to length 2 in hidden layers where it is longer: a rectified dream cannot grow without end then."""
+    if name.startswith("readout.") or "/" in name:
+        return weight
+    return weight * (2 / lengths(weight).clamp(min=2))

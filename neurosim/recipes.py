@@ -41,7 +41,7 @@ from neurosim.credit import (
     WeightPerturbation,
 )
 from neurosim.plasticity import Credit, Gradient, Recipe, Rule, as_it_is, forward
-from neurosim.prepare import bounded, normalised, squared_error, steadied, unit_length, unit_rows
+from neurosim.prepare import bounded, bounded_rows, normalised, squared_error, steadied, unit_length, unit_rows
 from neurosim.rules import BCM, Goodness, Hebb, Oja, Perturbed, RewardedHebb, Sanger, SoftHebb, Winners
 from neurosim.tuned import values_for
 
@@ -171,7 +171,7 @@ def rewarded(v: Values, convolutional: bool) -> Recipe:
 
 def boltzmann(v: Values, convolutional: bool) -> Recipe:
     credit = ContrastiveDivergence(updates=round(v["updates"]))
-    return by_local_rule("rbm", Hebb(), v["lr"], credit=credit, readout=v["readout"])
+    return by_local_rule("rbm", Hebb(), v["lr"], credit=credit, readout=v["readout"], project=bounded_rows)
 
 
 def autoencoder(v: Values, convolutional: bool) -> Recipe:

@@ -32,10 +32,11 @@ HEADS = {
     "half": "half gap at", "align": "align", "s": "s",
     "boot_gap": "bootstrap, to backprop", "boot_p_gap": "p", "boot_over": "bootstrap, over frozen", "boot_p_over": "p",
     "macs_per_sample": "MACs a sample", "writes_per_sample": "writes a sample", "energy_per_sample": "pJ a sample",
+    "macs_per_correct": "MACs a right answer",
 }  # fmt: skip
 MAIN, REST = ("test", "gap", "p_gap", "over", "p_over"), ("half", "align", "s")
 BOOTSTRAP = ("boot_gap", "boot_p_gap", "boot_over", "boot_p_over")
-COSTS = ("macs_per_sample", "writes_per_sample", "energy_per_sample")
+COSTS = ("macs_per_sample", "writes_per_sample", "energy_per_sample", "macs_per_correct")
 
 
 def comparison_tables(title: str, recipes: Mapping[str, Mapping[str, Any]], metric: str, width: int) -> list[Table]:

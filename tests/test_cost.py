@@ -348,14 +348,13 @@ def test_energy_rows_and_correct_answers():
         "macs_update": 18,
         "macs_predict": 18,
     }
-    right = per_correct(ledger, 0.9)
+    right = per_correct(row(ledger), 0.9)
     assert right["macs_per_correct"] == pytest.approx(20)
     assert right["energy_per_correct"] == pytest.approx(20 * 4.6)
-    assert right["training_macs_per_sample"] == 42
     assert "memory traffic, which dominates" in ENERGY_NOTE
 
 
 @pytest.mark.parametrize("accuracy", (0.0, -0.1, 1.01, 97.0, float("nan")))
 def test_an_accuracy_that_is_none_is_refused(accuracy):
     with pytest.raises(ValueError, match=f"accuracy: given {accuracy}"):
-        per_correct(Ledger(*[Count()] * 5), accuracy)
+        per_correct(row(Ledger(*[Count()] * 5)), accuracy)

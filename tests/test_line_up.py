@@ -18,7 +18,7 @@ from neurosim.credit import (
 )
 from neurosim.networks import cnn
 from neurosim.plasticity import Batch, Gradient, Layer, Learner, Recipe, Unsupported, play
-from neurosim.prepare import unit_rows
+from neurosim.prepare import bounded_rows, unit_rows
 from neurosim.rules import Goodness, Hebb, NeuronNormalised, RewardedHebb, Winners
 from tests.nets import ce, learner, mlp, relative, rnn
 
@@ -95,6 +95,12 @@ def test_unit_rows_scales_each_hidden_neurons_own_weights():
     w = torch.randn(3, 2, 2, 2)
     torch.testing.assert_close(unit_rows("conv1.input", w).flatten(1).norm(dim=1), torch.ones(3))
     assert unit_rows("readout.input", w) is w and unit_rows("feedback/conv1.input", w) is w
+
+
+def test_bounded_rows_shortens_only_what_is_too_long():
+    w = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
+    torch.testing.assert_close(bounded_rows("hidden1.input", w), torch.tensor([[1.2, 1.6], [0.3, 0.4], [0.0, 0.0]]))
+    assert bounded_rows("readout.input", w) is w
 
 
 def test_hebb_with_unit_rows_ends_at_the_leading_eigenvector():

@@ -47,14 +47,15 @@ def by_samples(net, batch):
 def test_estimates_are_right_in_the_mean_however_few_the_draws():
     """E dW = (2, 1), g = (1, 0); the minibatch adds variance 9 + 9, the noise 25 + 25. Three minibatches each time."""
     rng, many = np.random.default_rng(0), []
-    for _ in range(20_000):
+    for _ in range(8_000):
         s = rng.normal(size=(3, 2)) * 3 + (2, 1)
         a, b = (s + rng.normal(size=(3, 2)) * 5 for _ in range(2))
         m = (a + b) / 2
         sums = np.c_[(m**2).sum(1), ((a - b) ** 2).sum(1) / 2, m[:, 0]]
         variances, gap = study.estimates(sums, (m.sum(0) ** 2).sum(), 1.0)
         many.append([variances["variance"], variances["noise variance"], gap["bias"], gap["mean along the gradient"]])
-    assert np.allclose(np.mean(many, 0), [68, 50, 2, 2], rtol=0.05, atol=0.3)  # bias: 1 + 1; the naive one is near 30
+    apart = np.abs(np.mean(many, 0) - [68, 50, 2, 2])  # bias: 1 + 1; the square of the mean would give 2 + 43 / 3
+    assert (apart < [3, 3, 1.5, 0.15]).all(), apart
 
 
 def test_gap_by_hand():
@@ -78,13 +79,13 @@ def test_a_deterministic_rule_against_all_minibatches_of_two(name, monkeypatch):
     each, hidden = by_samples(it.net, batch)
     g = each[:, :hidden].mean(0)
     assert torch.allclose(study.flat(study.true_gradient(it, batch)), g)
-    monkeypatch.setattr(study, "DRAWS", 1500)
+    monkeypatch.setattr(study, "DRAWS", 600)
     found = study.measure(it, batch, g, 45, 2, 0)
     assert found["hidden"]["variance"] == pytest.approx((variance / (g @ g)).item(), rel=0.1)
     assert found["hidden"]["variance, own scale"] == pytest.approx((variance / (mean @ mean)).item(), rel=0.1)
     assert found["hidden"]["noise variance"] == 0
     assert found["hidden"]["bias"] == pytest.approx(((mean - g) @ (mean - g) / (g @ g)).item(), abs=1e-12)
-    assert found["hidden"]["bias, drawn"] == pytest.approx(found["hidden"]["bias"], abs=0.15)
+    assert found["hidden"]["bias, drawn"] == pytest.approx(found["hidden"]["bias"], rel=0.15, abs=0.15)
     cosine = torch.cosine_similarity(mean[:45], g[:45], 0).item()  # 9 x 5 weights of the first layer
     assert found["hidden1"]["alignment"] == pytest.approx(cosine)
 
@@ -113,11 +114,11 @@ def test_closed_forms_against_enumeration_and_brute_force():
 def test_perturbation_has_the_noise_of_its_closed_form_and_no_bias(name):
     it, batch = learner(name), few()
     g = study.flat(study.true_gradient(it, batch))
-    found = study.measure(it, batch, g, 45, 2, 1500)["hidden"]
+    found = study.measure(it, batch, g, 45, 2, 800)["hidden"]
     closed = study.closed_forms(it, batch, 2)[name]["noise variance, closed form"]
-    assert found["noise variance"] == pytest.approx(closed, rel=0.1) and found["variance"] > found["noise variance"]
-    assert found["mean along the gradient"] == pytest.approx(1, abs=4 * (closed / 3000) ** 0.5)
-    assert abs(found["bias"]) < 4 * closed / 1500  # below what the noise of a naive square of the mean would make it
+    assert found["noise variance"] == pytest.approx(closed, rel=0.15) and found["variance"] > found["noise variance"]
+    assert found["mean along the gradient"] == pytest.approx(1, abs=4 * (closed / 1600) ** 0.5)
+    assert abs(found["bias"]) < 4 * closed / 800  # below what the noise of a naive square of the mean would make it
     assert found["variance, own scale"] == found["variance"]
 
 
@@ -134,22 +135,18 @@ def test_an_equilibrium_is_held_against_the_gradient_of_the_settled_loss():
     recipe = recipes_for("digits", "mlp")[EP]
     it = Learner(mlp((1, 3, 3), 4, (5, 4)), recipe, batch)
     g = study.flat(study.true_gradient(it, batch))
-    w, eps = it.net.hidden1.input.weight, 1e-4
-    probe = torch.zeros_like(w)
-    probe[torch.randint(5, (3,)), torch.randint(9, (3,))] = 1.0
+    w, probe = it.net.hidden1.input.weight, torch.randn(5, 9)
 
-    def settled_loss():
-        batch_of_it = replace(batch, loss=recipe.loss)
-        return recipe.loss(study.SETTLED.predict(it.net, batch_of_it), batch.target).mean().item()
+    def settled_loss(step):
+        w.data += step * probe
+        output = study.SETTLED.predict(it.net, replace(batch, loss=recipe.loss))
+        w.data -= step * probe
+        return recipe.loss(output, batch.target).mean().item()
 
-    with torch.no_grad():
-        w += eps * probe
-        up = settled_loss()
-        w -= 2 * eps * probe
-        down = settled_loss()
-    assert (g[: w.numel()].reshape(w.shape) * probe).sum().item() == pytest.approx(
-        -(up - down) / (2 * eps), rel=1e-2, abs=1e-6
-    )
+    slope = (settled_loss(1e-5) - settled_loss(-1e-5)) / 2e-5
+    assert -(g[:45] @ probe.flatten()).item() == pytest.approx(slope, rel=2e-3)
+    once = study.flat(it.updates(batch))[:45] @ probe.flatten()  # the recipe's own, few steps and a large nudge, is not
+    assert abs(once.item() + slope) > 0.02 * abs(slope)
 
 
 # ---------------------------------------------------------------------------------------------- exponents and the whole
