@@ -102,7 +102,7 @@ def run_cell(
         learner.updates(example)
     except Unsupported as reason:
         return Cell(**known, status="unsupported", reason=str(reason), init_hash=init)
-    paid = {} if tuning else cost.row(cost.measure(learner, example))
+    paid = {} if tuning else measured_cost(learner, example)
     probe = task.probe(split)
     rows: list[Row] = []
     each: list[float] = []
@@ -139,6 +139,14 @@ def run_cell(
     at_end(learner)
     ends = {"init_hash": init, "batch_hash": batches.hexdigest()[:16], "each": each, "cost": paid}
     return Cell(**known, rows=rows, seconds=seconds, **ends)
+
+
+def measured_cost(learner: Learner, example: Batch) -> dict[str, float]:
+    """The row of `cost.py`; {} for a net with operations whose products are not counted."""
+    try:
+        return cost.row(cost.measure(learner, example))
+    except cost.Uncounted:
+        return {}
 
 
 def evaluate(learner: Learner, task: TaskLike, split: Any) -> tuple[float, float, list[float]]:

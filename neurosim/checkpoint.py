@@ -164,6 +164,14 @@ def is_of(path: Path, cell: str) -> bool:
         return False
 
 
+def is_another(path: Path, cell: str) -> bool:
+    """Is there a whole checkpoint, but of another cell?"""
+    try:
+        return read(path)["cell"] != cell
+    except (FileNotFoundError, ValueError):
+        return False
+
+
 def description(learner: Learner) -> dict[str, str]:
     """The recipe in words: its name, its credit, the rule of each synapse and the optimiser of each weight."""
     r = learner.recipe

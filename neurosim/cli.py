@@ -30,11 +30,14 @@ cli.add_command(tune)
 def study(name: str, seeds: int | None, data: Path | None, out: Path | None, quick: bool, full: bool) -> int:
     """Run the study NAME: one question, one figure, its claims checked."""
     from neurosim import study as running
+    from neurosim.store import alone
 
     both_sizes(quick, full)
     nearest("study", name, running.studies())
     mode = running.load_study(name).mode(quick, full, seeds, out, data)
-    claims = running.run_study(name, mode, typed())
+    mode.out.mkdir(parents=True, exist_ok=True)
+    with alone(mode.out, name):
+        claims = running.run_study(name, mode, typed())
     running.show(claims)
     click.echo(f"written: {mode.out / name}.png, .csv and .json")
     return int(not all(c["holds"] for c in claims))
@@ -46,12 +49,15 @@ def study(name: str, seeds: int | None, data: Path | None, out: Path | None, qui
 def check(names: Sequence[str], data: Path | None, quick: bool) -> int:
     """Run studies (default: all but the timing ones) into runs/ and see whether every claim holds."""
     from neurosim import study as running
+    from neurosim.store import alone
 
     known = running.studies()
     chosen = [nearest("study", n, known) for n in names] or [n for n in known if not n.startswith("speed_")]
-    failed = []
+    failed, runs = [], Path("runs")
+    runs.mkdir(exist_ok=True)
     for n in chosen:
-        claims = running.run_study(n, running.load_study(n).mode(quick, out=Path("runs"), data=data), typed())
+        with alone(runs, n):
+            claims = running.run_study(n, running.load_study(n).mode(quick, out=runs, data=data), typed())
         click.echo(n)
         running.show(claims)
         failed += [n] if not all(c["holds"] for c in claims) else []

@@ -54,7 +54,8 @@ def tune(
     Writes TASK-NETWORK.json, which recipes load, and every trial's validation curve in TASK-NETWORK.csv. What is stored
     there is not run again: started anew, a tuning goes on where it was interrupted. --rules adds to what is there.
     """
-    from neurosim import recipes, tuned, tuning
+    from neurosim import __version__, recipes, tuned, tuning
+    from neurosim.cell import fingerprint
     from neurosim.cli_compare import collect
     from neurosim.networks import NETWORKS
     from neurosim.store import alone
@@ -68,8 +69,11 @@ def tune(
     network, device = network or shown.network, usable(device)
     epochs = epochs or max(1, recipes.EPOCHS[task] // 2)
     split = shown.split(0, tuning=True)
-    settings = {"task": task, "network": network, "trials": trials, "seeds": seeds, "epochs": epochs,
-                "n_train": len(split.train_y), "n_validation": len(split.test_y)}  # fmt: skip
+    settings = {
+        "neurosim": __version__, "data": fingerprint([shown.x, shown.y]), "task": task, "network": network,
+        "trials": trials, "seeds": seeds, "epochs": epochs,
+        "n_train": len(split.train_y), "n_validation": len(split.test_y),
+    }  # fmt: skip
     jobs = tuning.plan(entries, task, network, network == "cnn", trials, seeds)
     workers = workers or (1 if device == "cuda" else os.cpu_count() or 1)
 
@@ -128,10 +132,10 @@ def chosen_entries(rules: str | None, known: Mapping[str, Any], core: Collection
 
 def begun(path: Path, curves_path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The file to go on with; a new one where there is none. ValueError for one with other settings."""
-    from neurosim import __version__, tuned
+    from neurosim import tuned
 
     today = datetime.date.today().isoformat()
-    now = {"format": tuned.FORMAT, "neurosim": __version__, **settings, "date": today, "command": typed()}
+    now = {"format": tuned.FORMAT, **settings, "date": today, "command": typed()}
     way = "move it away, or give --out another folder"
     if not path.exists():
         if curves_path.exists():

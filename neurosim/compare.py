@@ -79,6 +79,10 @@ def _cells(
     store: Store | None,
     checkpoints: Callable[[Job], Path] | None,
 ) -> Iterator[Cell]:
+    if other := [p for job in jobs if checkpoints and checkpoint.is_another(p := checkpoints(job), keys[job])]:
+        raise ValueError(
+            f"{other[0]} is a checkpoint of another run or network: move it away, or give checkpoints another folder"
+        )
     missing = []
     for job in jobs:
         cell = store.find(keys[job]) if store else None

@@ -61,6 +61,10 @@ ENERGY_NOTE = (
 SETTLING = (relax,)  # functions in which everything is relaxation
 
 
+class Uncounted(ValueError):
+    """The net runs an operation whose products nobody sees."""
+
+
 # ---------------------------------------------------------------------------------------------- the ledger
 @dataclass(frozen=True)
 class Count:
@@ -176,7 +180,7 @@ def _macs(func: Any, given: Mapping[str, Any], out: Any) -> float:
         places = given["input"] if given["transposed"] else out
         return places.numel() * given["weight"][0].numel()
     if name == "linear" or any(part in name for part in _FUSED):
-        raise ValueError(f"learner: its net runs {func}, whose products are not counted; write it as products with @")
+        raise Uncounted(f"learner: its net runs {func}, whose products are not counted; write it as products with @")
     return 0.0
 
 

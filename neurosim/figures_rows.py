@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from neurosim.figures import LOWER_IS_BETTER, Look
 from neurosim.statistics import FEWEST_SEEDS, detectable, interval
-from neurosim.summary import CONTROLS, REFERENCES, TWINS, marked, ranked, verdicts
+from neurosim.summary import CONTROLS, REFERENCES, TWINS, marked, pairs, ranked, verdicts
 
 Recipes = Mapping[str, Mapping[str, Any]]  # the manifest's
 FAINT = "#8a8a8a"
@@ -115,7 +115,7 @@ def _verdict(slug: str, entry: Mapping[str, Any], reference: str, decided: Mappi
     difference, _ = _difference(entry, reference)
     if math.isnan(difference):
         return "–", False
-    if len(entry.get("test") or []) < FEWEST_SEEDS:
+    if pairs(entry, reference) < FEWEST_SEEDS:
         return f"{difference:+.3f}", False
     real = getattr(decided[slug], reference) != 0
     return f"{difference:+.3f} {'real' if real else 'not resolved'}", real

@@ -31,7 +31,8 @@ AROUND = {
     "statistics", "store", "study", "summary", "testing", "tuned", "tuning",
 }  # fmt: skip
 KNOWN_BY_VERSION = {"torch", "numpy", *sys.stdlib_module_names}
-PLAIN = (type(None), bool, int, float, str, tuple)
+PLAIN = (type(None), bool, int, float, str, tuple, list, dict, set, frozenset, Tensor, np.ndarray)
+HELD = (*PLAIN, types.FunctionType, type, partial)
 
 
 class Job(NamedTuple):
@@ -91,7 +92,8 @@ def described(value: Any, within: tuple[Any, ...] = ()) -> Any:
     if isinstance(value, Mapping):  # in its order: the first pattern that fits wins
         return ["table", [[described(k, inner), described(v, inner)] for k, v in value.items()]]
     if isinstance(value, list | tuple):
-        return [described(v, inner) for v in value]
+        items = [described(v, inner) for v in value]
+        return items if type(value) in (list, tuple) else [_class(type(value), inner), items]  # NamedTuple
     if isinstance(value, set | frozenset):
         return ["set", *sorted((described(v, inner) for v in value), key=json.dumps)]
     if isinstance(value, partial):
@@ -127,12 +129,11 @@ def _function(f: types.FunctionType, within: tuple[Any, ...]) -> list[Any]:
     if _known_by_version(f.__module__):
         return [name]
     cells = [c.cell_contents for c in f.__closure__ or ()]
-    mentioned = {n: f.__globals__[n] for n in sorted(_names(f.__code__)) if n in f.__globals__}
-    mine = {
-        n: v
-        for n, v in mentioned.items()
-        if isinstance(v, PLAIN) or (isinstance(v, types.FunctionType) and v.__module__ == f.__module__)
-    }
+    names = sorted(_names(f.__code__)) if f.__module__.partition(".")[0] != "neurosim" else []  # that is in `source`
+    mine = {n: f.__globals__[n] for n in names if n in f.__globals__}
+    for m in [m for m in mine.values() if isinstance(m, types.ModuleType) and not _known_by_version(m.__name__)]:
+        mine |= {f"{m.__name__}.{n}": getattr(m, n) for n in names if hasattr(m, n)}
+    mine = {n: v for n, v in mine.items() if isinstance(v, HELD) or is_dataclass(v)}
     held = (f.__defaults__, f.__kwdefaults__, cells, mine)
     return [name, _code(f.__code__), *(described(v, within) for v in held)]
 

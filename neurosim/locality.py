@@ -48,6 +48,7 @@ def claimed(recipe: Recipe, synapse: str, rule: Rule | None) -> frozenset[str]:
 # ---------------------------------------------------------------------------------------------- the table
 COLUMNS: dict[str, tuple[str, ...]] = {  # yes where a claim has one of these words
     "error": ("error",),
+    "target": ("target",),
     "transport": ("transport",),
     "feedback": ("feedback",),
     "other units": ("lateral",),

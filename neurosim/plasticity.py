@@ -289,7 +289,7 @@ class Learner:
                 for k, at in (("credit", trial.inputs), ("signal", trial.outputs)):
                     if k in needs and third.get(k) is RETURNED and layer in at:
                         drives[k, layer] = at[layer]
-        weights |= self.rest
+        weights |= self.rest if trial.loss is not None else {}
         if not drives:  # then autograd may scale for us
             found = improvement(trial, weights, scale, keep=False) if weights else {}
             out = list(found.items())

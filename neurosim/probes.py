@@ -64,7 +64,7 @@ def _seen(L: Learner, batch: Batch, names: list[str], rng: torch.Generator) -> d
         "feedback": by(_other_feedback(L, batch, rng)),
         "batch": by(*_beside_another(L, batch, rng)),
         "noise": _noisy(L, batch, names, dw),
-        "transport": {n for n in names if _moved(n, dw[n], _other_layers(L, batch, n, rng)[n])},
+        "transport": {n for n in names if _transported(L, batch, n, dw, rng)},
         "lateral": set(),
     }
     for n in names:
@@ -178,8 +178,18 @@ def _beside_another(L: Learner, batch: Batch, rng: torch.Generator) -> list[Upda
 
 
 # ---------------------------------------------------------------------------------------------- other synapses' weights
-def _other_layers(L: Learner, batch: Batch, name: str, rng: torch.Generator) -> Updates:
-    """The weights of all other layers move in the null space of what arrives at them in any trial of the update."""
+def _transported(L: Learner, batch: Batch, name: str, dw: Updates, rng: torch.Generator) -> bool:
+    after, fixed = _other_layers(L, batch, name, rng)
+    if not (moved := _moved(name, dw[name], after[name])) and fixed:  # that it did not move says nothing of these
+        raise ValueError(f"batch: given too many samples, what arrives leaves no direction of {fixed[0]} free")
+    return moved
+
+
+def _other_layers(L: Learner, batch: Batch, name: str, rng: torch.Generator) -> tuple[Updates, list[str]]:
+    """The weights of all other layers move in the null space of what arrives at them in any trial of the update.
+
+    And the layers above that could not move, for want of a free direction.
+    """
     arrived: dict[str, list[Tensor]] = {n: [] for n in synapses(L.net)}
     layers = {n: m for n, m in L.net.named_modules() if isinstance(m, Layer)}
     hooks = [
@@ -198,7 +208,8 @@ def _other_layers(L: Learner, batch: Batch, name: str, rng: torch.Generator) -> 
         for n, v in free.items():
             w = synapses(L.net)[n].weight
             w.data += 2 * (_like(w, rng).flatten(1) @ v.T @ v).reshape(w.shape)
-        return L.updates(batch)
+        above = list(arrived)[list(arrived).index(name) + 1 :]
+        return L.updates(batch), [n for n in above if not len(free[n])]
 
 
 def _patches(synapse: nn.Module, x: Tensor) -> Tensor:
@@ -237,8 +248,8 @@ def _other_unit(L: Learner, batch: Batch, name: str) -> tuple[bool, bool]:
             if isinstance(m, nn.Module) and m.weight.shape[:2] == w.shape[1::-1]:
                 m.weight.data[:, j] = 0
         rule = L.rules[name]
-        for sign in (1, -1):
-            w[j] *= sign
+        for factor in (1, -2):  # -1 alone would leave squares and norms as they were
+            w[j] *= factor
             L.rules[name] = heard = Heard(rule)
             with _pinned(L.net, arrived):
                 dw = L.updates(replace(batch, loss=_replayed(batch.loss, said)))[name]

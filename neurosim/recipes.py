@@ -169,13 +169,18 @@ def rewarded(v: Values, convolutional: bool) -> Recipe:
     return by_local_rule("reward-hebb", rule, v["lr"], credit=SampledReward(), readout=v["answer"], project=unit_rows)
 
 
+PRETRAINING = (
+    200  # updates of each layer: a search is shorter than a comparison, and must see all layers of the mlp learn
+)
+
+
 def boltzmann(v: Values, convolutional: bool) -> Recipe:
-    credit = ContrastiveDivergence(updates=round(v["updates"]))
+    credit = ContrastiveDivergence(PRETRAINING)
     return by_local_rule("rbm", Hebb(), v["lr"], credit=credit, readout=v["readout"], project=bounded_rows)
 
 
 def autoencoder(v: Values, convolutional: bool) -> Recipe:
-    credit = Autoencoder(updates=round(v["updates"]))
+    credit = Autoencoder(PRETRAINING)
     return by_local_rule(
         "autoencoder", Gradient(), v["lr"], credit=credit, readout=v["readout"], filters=1.0, optimizer=Adam
     )
@@ -236,8 +241,8 @@ LINE_UP: dict[str, Entry] = {
     ),
     "hard-wta": hebbian("hard-wta", lambda v: Winners(1), 1e-2),
     "k-wta": hebbian("k-wta", lambda v: Winners(round(v["k"])), 1e-2, {"k": (2.0, 16.0)}, {"k": 5.0}),
-    "rbm": Entry(boltzmann, {"lr": (1e-6, 1e-2), "updates": (100.0, 1000.0)}, {"lr": 1e-3, "updates": 400.0}),
-    "autoencoder": Entry(autoencoder, {**RATE, "updates": (100.0, 1000.0)}, {"lr": 1e-3, "updates": 400.0}),
+    "rbm": Entry(boltzmann, {"lr": (1e-6, 1e-2)}, {"lr": 1e-3}),
+    "autoencoder": Entry(autoencoder, RATE, {"lr": 1e-3}),
     "frozen": Entry(frozen, {"readout": (3e-4, 3e-2)}, {"readout": READOUT_RATE}),
     "backprop-bounded": by_energy("backprop-bounded", Gradient(), lambda c: Backprop(), 6e-4),
     "backprop-forward-forward": Entry(forward_forward_twin, RATE, {"lr": 1e-3}),

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from neurosim.plasticity import Recipe, Rule
 from neurosim.statistics import FEWEST_SEEDS, interval
-from neurosim.summary import Verdict, marked, ranked, verdicts
+from neurosim.summary import REFERENCES, Verdict, marked, pairs, ranked, verdicts
 
 CAPTION = (
     "mean ± 95 % interval over seeds; p: paired t over seeds, corrected for overlapping training sets, Holm over rules; "
@@ -66,7 +66,7 @@ def comparison_tables(title: str, recipes: Mapping[str, Mapping[str, Any]], metr
             table.add_row(marked(n), *(lines[n][k] for k in shown), end_section=last)
         tables.append(table)
     caption = CAPTION
-    caption += FEW if any(_few(r) for r in recipes.values()) else ""
+    caption += FEW if any(_few(r, k) for r in recipes.values() for k in REFERENCES) else ""
     caption += ASIDE if any(marked(n) != n for n in slugs) else ""
     caption += RESAMPLED if any(line[k] != "-" for line in lines.values() for k in BOOTSTRAP) else ""
     if any(line["energy_per_sample"] != "-" for line in lines.values()):
@@ -77,8 +77,8 @@ def comparison_tables(title: str, recipes: Mapping[str, Mapping[str, Any]], metr
     return tables
 
 
-def _few(r: Mapping[str, Any]) -> bool:
-    return len(r["test"]) < FEWEST_SEEDS
+def _few(r: Mapping[str, Any], reference: str) -> bool:
+    return pairs(r, reference) < FEWEST_SEEDS
 
 
 def _cells(r: Mapping[str, Any], both: bool, decided: Verdict) -> dict[str, str]:
@@ -89,11 +89,11 @@ def _cells(r: Mapping[str, Any], both: bool, decided: Verdict) -> dict[str, str]
     for column, reference, verdict in (("gap", "backprop", decided.backprop), ("over", "frozen", decided.frozen)):
         if (d := r.get(f"difference_to_{reference}")) and d[0] is not None and math.isfinite(d[0]):
             cells[column] = f"{d[0]:+.3f}" + "*" * bool(verdict)
-        if not _few(r):
+        if not _few(r, reference):
             cells[f"p_{column}"] = probability(r.get(f"p_vs_{reference}"))
         if b := r.get(f"bootstrap_vs_{reference}"):
             cells[f"boot_{column}"] = f"{b[0]:+.3f}, {b[1]:+.3f}"
-            cells[f"boot_p_{column}"] = "-" if _few(r) else probability(b[2])
+            cells[f"boot_p_{column}"] = "-" if _few(r, reference) else probability(b[2])
     return cells | {
         "reads": ", ".join(r["reads"]),
         "test": spread(r["test"]) + ("" if r["status"] == "ok" else f" [{r['status']}]"),

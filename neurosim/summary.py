@@ -76,6 +76,8 @@ def summary(cells: Sequence[Cell], recipes: Sequence[Recipe]) -> dict[str, dict[
                 t, p = tests[reference][r.name]
                 found[r.name][f"p_vs_{reference}"] = p
                 found[r.name][f"difference_to_{reference}"] = [t.difference, t.half]
+                shared = {c.seed for c in by[reference]}
+                found[r.name][f"seeds_with_{reference}"] = sum(c.seed in shared for c in cs)
             if r.name in draws[reference]:
                 b, p = draws[reference][r.name]
                 found[r.name][f"bootstrap_vs_{reference}"] = [b.low, b.high, p]
@@ -168,9 +170,14 @@ def verdicts(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Verdict]:
     return {n: Verdict(*(_verdict(entry, reference) for reference in REFERENCES)) for n, entry in found.items()}
 
 
+def pairs(entry: Mapping[str, Any], reference: str) -> int:
+    """How many seeds the recipe shares with the reference."""
+    return entry.get(f"seeds_with_{reference}", len(entry.get("test") or []))
+
+
 def _verdict(entry: Mapping[str, Any], reference: str) -> int:
     p, (difference, _) = entry.get(f"p_vs_{reference}"), entry.get(f"difference_to_{reference}") or (None, None)
-    if p is None or difference is None or not p < LEVEL or len(entry.get("test") or []) < FEWEST_SEEDS:
+    if p is None or difference is None or not p < LEVEL or pairs(entry, reference) < FEWEST_SEEDS:
         return 0
     return (difference > 0) - (difference < 0)
 

@@ -94,7 +94,7 @@ def broadcast(rec: HasWeight, value: Tensor) -> Tensor:
 
 
 def mirror(synapse: nn.Module) -> nn.Module:
-    """A synapse that leads back, [..., *post unit] -> [..., *pre unit], over the same neighbourhoods; W ~ N(0, 1 / fan-in).
+    """A synapse that leads back, [..., *post unit] -> [..., *pre unit], over the same neighbourhoods.
 
     For decoders and inverses. ValueError for a convolution that is strided, dilated, grouped or padded otherwise than
     by zeros: the way back over its places is no convolution of the same kind.

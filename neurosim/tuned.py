@@ -22,8 +22,18 @@ from neurosim.checkpoint import write_whole
 FORMAT = 1
 COMMITTED = Path(__file__).with_name("tuned_values")
 STAND_INS = ("fashion", "mnist", "digits")  # whose values serve a task that was not tuned itself, the first there is
-SETTINGS = ("task", "network", "trials", "seeds", "epochs", "n_train", "n_validation")  # one file has one of each
-TEXTS = ("neurosim", "task", "network", "date", "command")
+SETTINGS = (
+    "neurosim",
+    "data",
+    "task",
+    "network",
+    "trials",
+    "seeds",
+    "epochs",
+    "n_train",
+    "n_validation",
+)  # one file has one of each
+TEXTS = ("neurosim", "data", "task", "network", "date", "command")
 COUNTS = ("trials", "seeds", "epochs", "n_train", "n_validation")
 COLUMNS = ["recipe", "trial", "seed", "epoch", "values", "validation"]
 

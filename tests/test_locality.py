@@ -194,8 +194,27 @@ class Rivals:
         return outer(rec, rec.pre, rec.post) * column(rec, (size.sum() - size) / size)
 
 
+@dataclass(frozen=True)
+class ByLayerNorm:
+    reads: frozenset = claims("pre", "post", "weight")
+
+    def update(self, rec, third, state):
+        return outer(rec, rec.pre, rec.post) * rec.weight.norm()
+
+
+@dataclass(frozen=True)
+class Divisive:
+    reads: frozenset = claims("pre", "u")
+
+    def update(self, rec, third, state):
+        size = rec.u.flatten(1).norm(dim=1).reshape(-1, *[1] * (rec.u.dim() - 1))
+        return outer(rec, rec.pre, rec.u / size)
+
+
 UNDER = {  # (word that is read and not claimed, credit, hidden rule)
     "the error": ("error", Quiet(), Gradient()),
+    "the layer's norm": ("lateral", by.DeltaRule(), ByLayerNorm()),
+    "divided by the layer": ("lateral", by.DeltaRule(), Divisive()),
     "W transposed": ("transport", Local(), Gradient()),
     "feedback weights": ("feedback", Ownerless(), Gradient()),
     "the loss": ("loss", Unscored(0.01), Gradient()),
@@ -348,7 +367,7 @@ def test_a_row_says_what_is_claimed():
     assert marked("backprop") == {"error", "transport"}
     assert marked("feedback-alignment") == {"error", "feedback"}
     assert marked("node-perturbation") == {"noise", "one number for all"}
-    assert marked("forward-forward") == {"other units", "noise", "one number for all"}
+    assert marked("forward-forward") == {"target", "other units", "noise", "one number for all"}
     assert marked("bcm") == {"other samples"}
     assert marked("hebb") == marked("frozen") == set()
     assert rows["oja"][0] == "post, pre, weight" and rows["frozen"][0] == "-"

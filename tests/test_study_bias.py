@@ -34,6 +34,10 @@ def one(batch, i):
     return replace(batch, x=batch.x[i : i + 1], target=batch.target[i : i + 1])
 
 
+def on_all(learner, batch):
+    return study.flat(learner.updates(batch))
+
+
 def by_samples(net, batch):
     """-dL_i/dW of each sample by plain autograd, flat: [N, all weights], and how many of them are the hidden layers'."""
     found = []
@@ -80,7 +84,7 @@ def test_a_deterministic_rule_against_all_minibatches_of_two(name, monkeypatch):
     g = each[:, :hidden].mean(0)
     assert torch.allclose(study.flat(study.true_gradient(it, batch)), g)
     monkeypatch.setattr(study, "DRAWS", 600)
-    found = study.measure(it, batch, g, 45, 2, 0)
+    found = study.measure(it, batch, g, on_all(it, batch), 45, 2, 0)
     assert found["hidden"]["variance"] == pytest.approx((variance / (g @ g)).item(), rel=0.1)
     assert found["hidden"]["variance, own scale"] == pytest.approx((variance / (mean @ mean)).item(), rel=0.1)
     assert found["hidden"]["noise variance"] == 0
@@ -114,7 +118,7 @@ def test_closed_forms_against_enumeration_and_brute_force():
 def test_perturbation_has_the_noise_of_its_closed_form_and_no_bias(name):
     it, batch = learner(name), few()
     g = study.flat(study.true_gradient(it, batch))
-    found = study.measure(it, batch, g, 45, 2, 800)["hidden"]
+    found = study.measure(it, batch, g, on_all(it, batch), 45, 2, 800)["hidden"]
     closed = study.closed_forms(it, batch, 2)[name]["noise variance, closed form"]
     assert found["noise variance"] == pytest.approx(closed, rel=0.15) and found["variance"] > found["noise variance"]
     assert found["mean along the gradient"] == pytest.approx(1, abs=4 * (closed / 1600) ** 0.5)
@@ -126,7 +130,10 @@ def test_noise_is_drawn_anew_for_each_place_and_the_learner_stays_as_it_was():
     it, batch = learner(NP), few()
     g = study.flat(study.true_gradient(it, batch))
     it.steps, weights = 3, [w.clone() for w in it.net.parameters()]
-    a, b = study.measure(it, batch, g, 45, 2, 4), study.measure(it, batch, g, 45, 2, 4)
+    a, b = (
+        study.measure(it, batch, g, on_all(it, batch), 45, 2, 4),
+        study.measure(it, batch, g, on_all(it, batch), 45, 2, 4),
+    )
     assert a == b and it.steps == 3 and all(torch.equal(v, w) for v, w in zip(weights, it.net.parameters()))
 
 

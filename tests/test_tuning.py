@@ -255,7 +255,7 @@ def test_a_damaged_csv_is_told_by_its_line(blobs, tmp_path):
 
 # ---------------------------------------------------------------------------------------------- the files
 GOOD = {
-    "format": 1, "neurosim": "0.1.0", "task": "digits", "network": "mlp", "date": "2026-11-22", "command": "",
+    "format": 1, "neurosim": "0.1.0", "data": "8b3b", "task": "digits", "network": "mlp", "date": "2026-11-22", "command": "",
     "trials": 10, "seeds": 2, "epochs": 15, "n_train": 1000, "n_validation": 297,
     "recipes": {"oja": {"values": {"lr": 3e-4}, "validation": 0.9, "space": {"lr": [1e-6, 1.0]}}},
 }  # fmt: skip
@@ -312,7 +312,7 @@ def test_what_is_no_tuning_file_is_one_sentence(text, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         values_for("digits", "mlp", path)
     path.write_text(json.dumps({k: v for k, v in GOOD.items() if k not in ("task", "recipes")}))
-    with pytest.raises(ValueError, match="lacks task, recipes: run `neurosim tune TASK"):
+    with pytest.raises(ValueError, match="lacks data, task, recipes: run `neurosim tune TASK"):
         values_for("digits", "mlp", path)
     with pytest.raises(FileNotFoundError, match="nowhere.json is missing"):
         values_for("digits", "mlp", tmp_path / "nowhere.json")
@@ -365,12 +365,25 @@ def run(*argv):
     return done.value.code
 
 
+@pytest.mark.parametrize("what", ("neurosim", "data"))
+def test_curves_of_another_version_or_other_data_are_not_gone_on_with(what, line_up, capsys):
+    assert run("tune", *SMALL, "--limit", "100") == 0
+    path = Path("runs/digits-mlp.json")
+    path.write_text(path.read_text().replace(f'"{what}": "', f'"{what}": "0'))
+    before = path.read_text(), Path("runs/digits-mlp.csv").read_text()
+    capsys.readouterr()
+    assert run("tune", *SMALL, "--limit", "100") == 2
+    assert what in capsys.readouterr().err
+    assert before == (path.read_text(), Path("runs/digits-mlp.csv").read_text())
+
+
 def test_tune_writes_two_files_and_a_table(line_up, capsys):
     assert run("tune", *SMALL, "--limit", "100") == 0
     out = capsys.readouterr().out
     assert "adam" in out and "at start" in out and "written: runs/digits-mlp.json and .csv" in out
     content = read(Path("runs/digits-mlp.json"))
-    assert {k: content[k] for k in tuned.SETTINGS} == {
+    assert content["neurosim"] and len(content["data"]) == 16
+    assert {k: content[k] for k in tuned.SETTINGS[2:]} == {
         "task": "digits", "network": "mlp", "trials": 2, "seeds": 1, "epochs": 1, "n_train": 100, "n_validation": 297
     }  # fmt: skip
     assert list(content["recipes"]) == ["adam", "fixed", "sgd"] and content["recipes"]["fixed"]["values"] == {}

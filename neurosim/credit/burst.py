@@ -18,6 +18,12 @@ from neurosim.synapses import send
 from neurosim.trial import play, returned, synapses
 
 
+def difference(d: Tensor, a: Tensor) -> Tensor:
+    """sigmoid(a + d) - sigmoid(a), without the rounding error of that difference: d may be far smaller than a."""
+    high, low = torch.maximum(a, a + d), torch.minimum(a, a + d)
+    return -d.sign() * torch.expm1(-d.abs()) * high.sigmoid() * (-low).sigmoid()
+
+
 @dataclass(frozen=True)
 class BurstCredit:
     """p = sigmoid(gain h (Y^T b)),   p- = sigmoid(gain h (Y^T b-)),   h = phi'(u) / e;   credit = (p - p-) e = b - b-.
@@ -47,25 +53,24 @@ class BurstCredit:
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         trial = play(net, batch, backward=dict.fromkeys(synapses(net)))
-        last, top = next(iter(returned(trial, ("credit",))["credit"].items()))
-        half = torch.full_like(top, 0.5)
-        apical: dict[str, Tensor] = {}  # [2, B, *unit]: Y^T b and Y^T b-, summed over the layers above
+        tops = returned(trial, ("credit",))["credit"]  # of the layers that the loss sees
+        apical: dict[str, Tensor] = {}  # [2, B, *unit]: Y^T (b - b-) and Y^T b-, summed over the layers above
         credit: dict[str, Tensor] = {}
         for layer in reversed(list(trial.inputs)):
             of_layer = [r for r in trial.records.values() if r.layer == layer]
-            if layer != last and layer not in apical:  # nothing above it
+            if layer not in tops and layer not in apical:  # nothing above it
                 continue
-            if layer == last:
-                b, still = half + top.clamp(-0.5, 0.5), half
+            if layer in tops:
+                more, still = tops[layer].clamp(-0.5, 0.5), torch.full_like(tops[layer], 0.5)
             else:
                 e, h = of_layer[0].post, of_layer[0].slope / of_layer[0].post.where(of_layer[0].post > 0, torch.inf)
-                p, p_still = (self.gain * h * apical[layer]).sigmoid()
-                b, still = p * e, p_still * e
-            credit[layer] = b - still
+                up, rest = self.gain * h * apical[layer]
+                more, still = e * difference(up, rest), e * rest.sigmoid()
+            credit[layer] = more
             for r in of_layer:
                 if trial.arrived[r.name].requires_grad:
                     y = own[f"feedback/{r.name}"]
-                    ups = [self.up(trial, r.name, y, v) for v in (b, still)]
+                    ups = [self.up(trial, r.name, y, v) for v in (more, still)]
                     add(apical, {n: torch.stack([up[n] for up in ups]) for n in ups[0]})
         yield Pass(trial, {"credit": credit})
 

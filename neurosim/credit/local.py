@@ -22,6 +22,16 @@ def hidden(trial: Trial) -> list[str]:
     return list(trial.inputs)[:-1]
 
 
+def below(trial: Trial) -> list[str]:
+    """As `hidden`, of a net whose output is its last layer's; Unsupported where the loss may see another layer too."""
+    layers = hidden(trial)
+    if trial.outputs[list(trial.inputs)[-1]] is not trial.output:
+        raise Unsupported(
+            "a loss per layer needs a net whose output is its last layer's, and this one adds to it or changes it"
+        )
+    return layers
+
+
 def mirrored(trial: Trial, name: str, who: str) -> nn.Module:
     """`mirror` of the synapse, or Unsupported."""
     try:
@@ -49,7 +59,7 @@ def told(trial: Trial, losses: Mapping[str, Tensor], heads: Mapping[str, Record]
     own = trial.loss if trial.loss is not None else 0.0
     whole = replace(trial, records=records, loss=own + sum(losses.values()))
     wanted = {("u", n): u for n, u in trial.inputs.items()} | {("z", n): v for n, v in z.items()}
-    credit = {n: c for (_, n), c in improvement(whole, wanted, keep=False).items()}
+    credit = {n: c for (_, n), c in improvement(whole, wanted).items()}
     return Pass(whole, {"credit": credit})
 
 
@@ -67,7 +77,7 @@ class LayerLocal:
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
         lead, heads = 1 + trial.batch.time, {}
-        for n in hidden(trial):
+        for n in below(trial):
             y = trial.outputs[n]
             m = nn.Linear(y.shape[lead:].numel(), trial.output.shape[-1], bias=False, device=y.device, dtype=y.dtype)
             heads[f"head/{n}"] = drawn(m, generator)
@@ -112,7 +122,7 @@ class Autoencoder:
             raise ValueError(f"updates: given {self.updates}, each layer must learn for at least 1")
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
-        layers = hidden(trial)
+        layers = below(trial)
         names = [n for n, r in trial.records.items() if r.layer in layers]
         made = {f"decoder/{n}": drawn(mirrored(trial, n, "an autoencoder's decoder"), generator) for n in names}
         return {**made, "updates": torch.zeros((), dtype=torch.long)}

@@ -46,7 +46,7 @@ class SampledReward:
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         trial = play(net, batch)
         p, expected = trial.output.softmax(-1), own["expected reward"]
-        c = torch.multinomial(p, 1, generator=generator)[:, 0]
+        c = torch.multinomial(p.nan_to_num(1.0), 1, generator=generator)[:, 0]
         R = (c == batch.target).to(p.dtype)
         M = R - expected[batch.target]
         shown = F.one_hot(batch.target, p.shape[-1]).to(p.dtype)  # [B, classes]

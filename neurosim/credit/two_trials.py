@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neurosim.credit.backprop import Wireless
 from neurosim.credit.equilibrium import twice
-from neurosim.credit.local import hidden, its_turn
+from neurosim.credit.local import below, hidden, its_turn
 from neurosim.plasticity import Pass, claims
 from neurosim.record import Batch, Record, Trial, Unsupported
 from neurosim.synapses import send
@@ -96,7 +96,7 @@ class ContrastiveDivergence(Wireless):
             raise ValueError(f"updates: given {self.updates}, each layer must learn for at least 1")
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
-        hidden(trial)
+        below(trial)
         return {"updates": torch.zeros((), dtype=torch.long)}
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
@@ -104,7 +104,7 @@ class ContrastiveDivergence(Wireless):
         layers = hidden(trial)
         now, last = its_turn(layers, own, self.updates), next(reversed(trial.inputs))
         records: dict[str, Record] = {n: r for n, r in trial.records.items() if r.layer not in layers}
-        credit = improvement(trial, {last: trial.inputs[last]}, keep=False) if trial.loss is not None else {}
+        credit = improvement(trial, {last: trial.inputs[last]}) if trial.loss is not None else {}
         with torch.no_grad():
             for n, r in trial.records.items():
                 if r.layer == now:
@@ -113,11 +113,11 @@ class ContrastiveDivergence(Wireless):
             dreamt = {n: self.reconstruct(r) for n, r in records.items() if r.layer == now}
         yield Pass(replace(trial, records=records), {"credit": credit})
         if dreamt:
-            yield Pass(replace(trial, records=dreamt), gain=-1.0)
+            yield Pass(replace(trial, records=dreamt, loss=None), gain=-1.0)
 
     @staticmethod
     def reconstruct(r: Record) -> Record:
         """The record of the net's dream: pre = W^T h0, post = phi(W pre)."""
         v = torch.func.vjp(lambda x: send(r.synapse, x, r.weight), r.pre)[1](r.post)[0]
-        u = send(r.synapse, v, r.weight)
+        u = send(r.synapse, v, r.weight, r.synapse.bias)
         return replace(r, pre=v, u=u, post=u.relu())
