@@ -312,7 +312,7 @@ def test_what_is_no_tuning_file_is_one_sentence(text, said, tmp_path):
     with pytest.raises(ValueError, match=said):
         values_for("digits", "mlp", path)
     path.write_text(json.dumps({k: v for k, v in GOOD.items() if k not in ("task", "recipes")}))
-    with pytest.raises(ValueError, match="lacks data, task, recipes: run `neurosim tune TASK"):
+    with pytest.raises(ValueError, match="lacks task, recipes: run `neurosim tune TASK"):
         values_for("digits", "mlp", path)
     with pytest.raises(FileNotFoundError, match="nowhere.json is missing"):
         values_for("digits", "mlp", tmp_path / "nowhere.json")
