@@ -14,6 +14,7 @@ from neurosim.credit import (
     Backprop,
     BurstCredit,
     ContrastiveDivergence,
+    Equilibrium,
     ForwardForward,
     LayerLocal,
     SampledReward,
@@ -191,3 +192,12 @@ def test_a_reward_of_a_net_that_diverged_is_no_crash():
         net[2].input.weight.fill_(float("nan"))
     L = learner(net, batch, SampledReward(), {"2.*": Gradient(), "*": RewardedHebb()})
     assert L.updates(batch)["2.input"].isnan().all()
+
+
+def test_a_relaxation_is_the_same_where_gradients_are_off():
+    net, batch = net_and_batch(lambda u: u.clamp(0, 1))
+    credit = Equilibrium()
+    want = credit.predict(net, batch)
+    with torch.no_grad():
+        assert torch.equal(credit.predict(net, batch), want)
+    assert not torch.allclose(want, play(net, batch).output)

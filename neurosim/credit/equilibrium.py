@@ -30,6 +30,7 @@ def static_only(trial: Trial, who: str) -> None:
         raise Unsupported(f"{who} relaxes a static net, but layer {stepped[0]!r} steps through time")
 
 
+@torch.enable_grad()  # it needs the pull, wherever it is called
 def relax(net: nn.Module, batch: Batch, goal: Goal, x: State, steps: int, rate: float, box: Any = None) -> State:
     """x <- x + rate (goal(x) - x), `steps` times, kept within `box` (low, high); x[layer] replaces the layer's input.
 
