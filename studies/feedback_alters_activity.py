@@ -15,8 +15,9 @@ equilibrium propagation's change to beta, its relative error to beta where it nu
 2017, Front Comput Neurosci 11:24), to beta^2 where it nudges both ways (Laborieux et al. 2021, Front Neurosci 15:633674).
 1 - cosine has twice these exponents: an error e at a right angle to the gradient turns it by e.
 
-What it costs: test accuracy of nets trained a few epochs at each setting, at the recipes' own rates, on digits
-(Fashion-MNIST too with --full), beside the change at the first step and after training, and the plays of the net that an
+What it costs: test accuracy of nets trained a few epochs at each setting, at the recipes' own rates (predictive coding
+at backprop's, whose updates it approaches), on digits (Fashion-MNIST too with --full), beside the change at the first step
+and after training, and the plays of the net that an
 update needs, those of a relaxation with a way back. Equilibrium propagation needs bounded activity and squared error, so
 backprop on that very net (backprop-bounded) stands beside it. Predictive coding at small precision, relaxed long, has
 backprop's updates, so its accuracy must be backprop's to within a point, which is all that 500 test digits resolve.
@@ -226,7 +227,7 @@ def settings(task: Task) -> list[Setting]:
 
     def predictive(precision: float, steps: int) -> Setting:
         credit = replace(known[PC].credit, precision=precision, steps=steps)
-        return Setting(PC, precision, steps, replace(known[PC], credit=credit))
+        return Setting(PC, precision, steps, replace(known[PC], credit=credit, lr=known[BP].lr))
 
     def equilibrium(beta: float, free: int, nudged: int, name: str = EP) -> Setting:
         kind, usual = Equilibrium if name == EP else OneSided, known[EP].credit
