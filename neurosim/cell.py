@@ -116,7 +116,7 @@ def run_cell(
         score, loss, each[:] = evaluate(learner, task, split)
         note(epoch, "test", score)
         note(epoch, "test_loss", loss)
-        if not tuning and (epoch <= 10 or epoch % 5 == 0 or epoch == epochs):
+        if not tuning and (epoch in (1, 2, 3, 5) or epoch % 10 == 0 or epoch == epochs):
             for layer, values in held_against_backprop(learner, probe, seed).items():
                 for quantity, value in values.items():
                     note(epoch, quantity, value, layer)
