@@ -9,6 +9,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -147,6 +148,21 @@ def measured_cost(learner: Learner, example: Batch) -> dict[str, float]:
         return cost.row(cost.measure(learner, example))
     except cost.Uncounted:
         return {}
+
+
+@contextmanager
+def reproducible(seed: int, dtype: torch.dtype) -> Iterator[None]:
+    """Random state of its own, one thread, this default dtype; all as before when it ends."""
+    with torch.random.fork_rng(devices=[]):
+        threads, before = torch.get_num_threads(), torch.get_default_dtype()
+        torch.manual_seed(seed)
+        torch.set_num_threads(1)  # sums over several threads differ in their last bits
+        torch.set_default_dtype(dtype)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_default_dtype(before)
 
 
 def evaluate(learner: Learner, task: TaskLike, split: Any) -> tuple[float, float, list[float]]:

@@ -185,6 +185,7 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
     from neurosim.compare import rows_of
     from neurosim.cost import per_correct
     from neurosim.figures_comparison import comparison
+    from neurosim.statistics import average
     from neurosim.summary import equivalences, summary
 
     found = summary(cells, plan.recipes)
@@ -193,7 +194,7 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
             found[r.name]["prepared"] = report.prepared(r)
             paid = next((c.cost for c in cells if c.recipe == r.name and c.cost), {})
             found[r.name] |= paid
-            right = report.average(found[r.name]["test"])
+            right = average(found[r.name]["test"])
             if paid and plan.task.metric == "accuracy" and right > 0:
                 found[r.name] |= per_correct(paid, right)
     manifest = {

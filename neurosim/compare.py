@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from neurosim import checkpoint, cluster
-from neurosim.cell import Cell, MakeNet, Row, TaskLike, draw_net, run_cell, shuffled_credit, unsupported
+from neurosim.cell import Cell, MakeNet, Row, TaskLike, draw_net, reproducible, run_cell, shuffled_credit, unsupported
 from neurosim.keys import Job, cell_keys, source
 from neurosim.plasticity import Learner, Recipe
 
@@ -136,18 +136,10 @@ class Work:
             if job in self.checkpoints:
                 networks.append(checkpoint.packed(learner, self.checkpoints[job]))
 
-        with _one_at_a_time, torch.random.fork_rng(devices=[]):
-            threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-            torch.manual_seed(job.seed)
-            torch.set_num_threads(1)  # sums over several threads differ in their last bits
-            torch.set_default_dtype(self.dtype)
-            try:
-                cell = run_cell(
-                    self.recipes[job.recipe], self.make_net, self.task, job.seed, self.epochs, self.device, at_end=pack
-                )
-            finally:
-                torch.set_num_threads(threads)
-                torch.set_default_dtype(dtype)
+        with _one_at_a_time, reproducible(job.seed, self.dtype):
+            cell = run_cell(
+                self.recipes[job.recipe], self.make_net, self.task, job.seed, self.epochs, self.device, at_end=pack
+            )
         return cell, networks[0] if networks else b""
 
 

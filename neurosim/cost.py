@@ -22,7 +22,7 @@ batch (applying dW) is shared by its samples and a larger batch makes it cheaper
 **The implementation is measured**, not the least work that an algorithm needs. Known to be avoidable: where credit returns
 through other weights B (feedback alignment, sign-symmetric, Kolen-Pollack), the forward pass also sends x through B, from
 the second layer on; Kolen-Pollack makes the same outer product for W and for B; direct feedback also tells the layer
-that the loss sees, which does not use it; bursts send x through Y twice only to find the way back; a relaxation computes
+that the loss sees, which does not use it; bursts send x through Y only to find the way back; a relaxation computes
 the first layer's input anew at each step, although the data that drive it do not change. Predictive coding in errors and
 with fixed predictions settle in loops of their own, not in `relax`: their plays are forward, their returns feedback.
 Recipes that train one layer after the other (rbm, autoencoder) cost differently in each stage: the learner is measured

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,9 +20,13 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> str:
     known = list(dict.fromkeys(known))
     if name in known:
         return name
+    raise click.UsageError(f"unknown {kind} {name!r}: {hint(name, known)}")
+
+
+def hint(name: str, known: Collection[str]) -> str:
+    """The known names nearest to a wrong one, or all if none is near."""
     near = get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
-    raise click.UsageError(f"unknown {kind} {name!r}: {hint}")
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
 
 
 def options(*names: str) -> Callable[[Any], Any]:

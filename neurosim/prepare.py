@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,12 +17,17 @@ def to_unit_variance(layer: nn.Module, x: Any, y: Tensor) -> Tensor:
     return F.layer_norm(y, y.shape[-rank(layer.input) :])
 
 
-def normalised(net: nn.Module) -> nn.Module:
-    """activity of each hidden layer brought to mean 0 and variance 1 over its units, sample by sample"""
+def after_hidden(net: nn.Module, hook: Callable[[nn.Module, Any, Tensor], Tensor]) -> nn.Module:
+    """What leaves each layer but the readout goes through the hook."""
     for n, m in net.named_modules():
         if isinstance(m, Layer) and n.rpartition(".")[2] != "readout":
-            m.register_forward_hook(to_unit_variance)
+            m.register_forward_hook(hook)
     return net
+
+
+def normalised(net: nn.Module) -> nn.Module:
+    """activity of each hidden layer brought to mean 0 and variance 1 over its units, sample by sample"""
+    return after_hidden(net, to_unit_variance)
 
 
 def hard_sigmoid(v: Tensor) -> Tensor:
@@ -61,10 +67,7 @@ def to_unit_length(layer: nn.Module, x: Any, y: Tensor) -> Tensor:
 
 def unit_length(net: nn.Module) -> nn.Module:
     """activity of each hidden layer passed on at length 1 (root mean square over its units), sample by sample"""
-    for n, m in net.named_modules():
-        if isinstance(m, Layer) and n.rpartition(".")[2] != "readout":
-            m.register_forward_hook(to_unit_length)
-    return net
+    return after_hidden(net, to_unit_length)
 
 
 def unit_rows(name: str, weight: Tensor) -> Tensor:

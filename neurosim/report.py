@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from neurosim.plasticity import Recipe, Rule
-from neurosim.statistics import FEWEST_SEEDS, interval
+from neurosim.statistics import FEWEST_SEEDS, average, interval
 from neurosim.summary import REFERENCES, Verdict, marked, pairs, ranked, verdicts
 
 CAPTION = (
@@ -109,12 +109,6 @@ def quantity(value: float | None) -> str:
         return "-"
     power = min(max(int(math.log10(value) // 3), 0), 4) if value > 0 else 0
     return f"{value / 1000**power:.3g}{('', 'k', 'M', 'G', 'T')[power]}"
-
-
-def average(values: Sequence[float | None]) -> float:
-    """Mean of those that are finite; nan for none."""
-    finite = [v for v in values if v is not None and math.isfinite(v)]
-    return interval(finite)[0] if finite else math.nan
 
 
 def mean_of_those(values: Sequence[float | None]) -> str:

@@ -5,7 +5,7 @@ A seed is one repetition (J of them). Scores are plain floats, one per seed; a s
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, nan, sqrt
+from math import isfinite, isnan, nan, sqrt
 
 import numpy as np
 from scipy import optimize, stats
@@ -28,6 +28,12 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, 
         return float(x[0]), nan
     quantile = stats.t.ppf((1 + confidence) / 2, x.size - 1)
     return float(x.mean()), float(quantile * x.std(ddof=1) / sqrt(x.size))
+
+
+def average(values: Sequence[float | None]) -> float:
+    """Mean of those that are finite; nan for none."""
+    finite = [v for v in values if v is not None and isfinite(v)]
+    return interval(finite)[0] if finite else nan
 
 
 @dataclass(frozen=True)

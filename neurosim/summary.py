@@ -16,7 +16,7 @@ import numpy as np
 
 from neurosim.bootstrap import Resampled, bootstrap
 from neurosim.recipes import CONTROLS, TWINS
-from neurosim.statistics import FEWEST_SEEDS, Paired, holm, interval, paired, samples_to_half
+from neurosim.statistics import FEWEST_SEEDS, Paired, average, holm, paired, samples_to_half
 
 if TYPE_CHECKING:
     from neurosim.compare import Cell
@@ -52,7 +52,7 @@ def summary(cells: Sequence[Cell], recipes: Sequence[Recipe]) -> dict[str, dict[
     test = {n: [c.final("test") for c in cs] for n, cs in by.items()}
     tests = {reference: against(by, test, reference) for reference in REFERENCES}
     draws = {reference: resampled(by, reference) for reference in REFERENCES}
-    ends = [_mean(test.get(n, [])) for n in REFERENCES]
+    ends = [average(test.get(n, [])) for n in REFERENCES]
     found: dict[str, dict[str, Any]] = {}
     for r in recipes:
         cs = by[r.name]
@@ -149,11 +149,6 @@ def _curve(c: Cell) -> tuple[list[int], list[float]]:
     return [r["samples"] for r in rows], [r["value"] for r in rows]
 
 
-def _mean(values: Sequence[float | None]) -> float:
-    finite = [v for v in values if v is not None and math.isfinite(v)]
-    return interval(finite)[0] if finite else math.nan
-
-
 # ---------------------------------------------------------------------------------------------- of manifests
 class Verdict(NamedTuple):
     """1 if the recipe's score is really higher than the reference's, -1 if really lower, 0 if that is not resolved."""
@@ -203,7 +198,7 @@ def ranked(scores: Mapping[str, Sequence[float | None]], lower_is_better: bool =
     """Best mean first, recipes without a score after them; twins and then controls last."""
 
     def place(n: str) -> tuple[int, bool, float]:
-        mean = _mean(scores[n])
+        mean = average(scores[n])
         group = 2 if n in CONTROLS else 1 if n in TWINS else 0
         return group, math.isnan(mean), mean if lower_is_better else -mean
 

@@ -13,11 +13,11 @@ import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from neurosim.checkpoint import write_whole
+from neurosim.flags import hint
 
 FORMAT = 1
 COMMITTED = Path(__file__).with_name("tuned_values")
@@ -62,10 +62,10 @@ def values_for(
     found = {slug: dict(entry["values"]) for slug, entry in content["recipes"].items()}
     for slug, values in found.items() if known is not None else ():
         if slug not in known:
-            raise ValueError(f"{chosen} holds values for the unknown recipe {slug!r}: {_nearest(slug, known)}")
+            raise ValueError(f"{chosen} holds values for the unknown recipe {slug!r}: {hint(slug, known)}")
         for name in values:
             if name not in known[slug]:
-                raise ValueError(f"{chosen} gives {slug} the unknown value {name!r}: {_nearest(name, known[slug])}")
+                raise ValueError(f"{chosen} gives {slug} the unknown value {name!r}: {hint(name, known[slug])}")
     return found
 
 
@@ -144,11 +144,6 @@ def _file(task: str, network: str, path: Path | None) -> Path | None:
         if (COMMITTED / f"{t}-{network}.json").exists():
             return COMMITTED / f"{t}-{network}.json"
     return next((p for p in sorted(COMMITTED.glob("*.json")) if read(p)["network"] == network), None)
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    near = get_close_matches(name, known, n=3, cutoff=0.4)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
 
 
 # ---------------------------------------------------------------------------------------------- the curves

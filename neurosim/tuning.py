@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from neurosim.cell import Cell, MakeNet, TaskLike, reproducible, run_cell
 from neurosim.cluster import in_processes
-from neurosim.compare import Cell, MakeNet, TaskLike, run_cell
 from neurosim.plasticity import Recipe
 from neurosim.tuned import Curve, Key, Space, Values, append, read_curves, text_of, write_curves
 
@@ -197,18 +197,10 @@ class Work:
     dtype: torch.dtype
 
     def __call__(self, key: Key) -> Cell:
-        with torch.random.fork_rng(devices=[]):
-            threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
-            torch.manual_seed(key.seed)
-            torch.set_num_threads(1)  # sums over several threads differ in their last bits
-            torch.set_default_dtype(self.dtype)
-            try:
-                return run_cell(
-                    self.recipes[key], self.make_net, self.task, key.seed, self.epochs, self.device, tuning=True
-                )
-            finally:
-                torch.set_num_threads(threads)
-                torch.set_default_dtype(dtype)
+        with reproducible(key.seed, self.dtype):
+            return run_cell(
+                self.recipes[key], self.make_net, self.task, key.seed, self.epochs, self.device, tuning=True
+            )
 
 
 def validation_of(cell: Cell, epochs: int) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from neurosim.networks import cnn
 from neurosim.neurons import AdaptiveLIF
 from neurosim.plasticity import Batch, Gradient, Layer, Learner, Rate, Recipe, synapses
 
@@ -211,3 +212,20 @@ def relative(a, b):
 
 def cosines(a, b):
     return {n: F.cosine_similarity(a[n].flatten(), b[n].flatten(), 0).item() for n in b}
+
+
+# ---------------------------------------------------------------------------------------------- nets of the line-up
+LINE_UP_BATCH, LINE_UP_CLASSES = 6, 4
+
+
+def net_and_batch(phi=torch.relu, seed=0, sizes=(7, 6, 5, LINE_UP_CLASSES)):
+    torch.manual_seed(seed)
+    return mlp(*sizes, phi=phi), Batch(
+        torch.randn(LINE_UP_BATCH, sizes[0]), torch.randint(sizes[-1], (LINE_UP_BATCH,)), ce
+    )
+
+
+def lenet(seed=0, phi=torch.tanh):
+    torch.manual_seed(seed)
+    net = cnn((1, 8, 8), LINE_UP_CLASSES, phi=phi).double()
+    return net, Batch(torch.randn(LINE_UP_BATCH, 1, 8, 8), torch.randint(LINE_UP_CLASSES, (LINE_UP_BATCH,)), ce)

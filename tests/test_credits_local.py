@@ -15,26 +15,13 @@ from neurosim.credit import (
     LayerLocal,
     TargetPropagation,
 )
-from neurosim.networks import cnn
 from neurosim.plasticity import Batch, Gradient, Layer, Unsupported, play
 from neurosim.prepare import unit_length
 from neurosim.rules import Goodness, Hebb
 from neurosim.synapses import mirror
-from tests.nets import ce, conv_net, dense, learner, mlp, relative
-
-B, K = 6, 4
-
-
-def net_and_batch(phi=torch.relu, seed=0, sizes=(7, 6, 5, K)):
-    torch.manual_seed(seed)
-    net = mlp(*sizes, phi=phi)
-    return net, Batch(torch.randn(B, sizes[0]), torch.randint(K, (B,)), ce)
-
-
-def lenet(seed=0, phi=torch.tanh):
-    torch.manual_seed(seed)
-    net = cnn((1, 8, 8), K, phi=phi).double()
-    return net, Batch(torch.randn(B, 1, 8, 8), torch.randint(K, (B,)), ce)
+from tests.nets import LINE_UP_BATCH as B
+from tests.nets import LINE_UP_CLASSES as K
+from tests.nets import ce, conv_net, dense, learner, lenet, mlp, net_and_batch, relative
 
 
 # ---------------------------------------------------------------------------------------------- losses of a layer's own

@@ -11,24 +11,11 @@ from neurosim.credit import (
     SampledReward,
     TargetPropagation,
 )
-from neurosim.networks import cnn
 from neurosim.plasticity import Batch, Gradient, Unsupported, alignment, play
 from neurosim.rules import RewardedHebb
-from tests.nets import ce, learner, mlp, relative
-
-B, K = 6, 4
-
-
-def net_and_batch(phi=torch.relu, seed=0, sizes=(7, 6, 5, K)):
-    torch.manual_seed(seed)
-    net = mlp(*sizes, phi=phi)
-    return net, Batch(torch.randn(B, sizes[0]), torch.randint(K, (B,)), ce)
-
-
-def lenet(seed=0, phi=torch.tanh):
-    torch.manual_seed(seed)
-    net = cnn((1, 8, 8), K, phi=phi).double()
-    return net, Batch(torch.randn(B, 1, 8, 8), torch.randint(K, (B,)), ce)
+from tests.nets import LINE_UP_BATCH as B
+from tests.nets import LINE_UP_CLASSES as K
+from tests.nets import ce, learner, lenet, mlp, net_and_batch, relative
 
 
 # ---------------------------------------------------------------------------------------------- targets

@@ -20,21 +20,8 @@ from neurosim.networks import cnn
 from neurosim.plasticity import Batch, Gradient, Layer, Learner, Recipe, Unsupported, play
 from neurosim.prepare import bounded_rows, unit_rows
 from neurosim.rules import Goodness, Hebb, NeuronNormalised, RewardedHebb, Winners
-from tests.nets import ce, learner, mlp, relative, rnn
-
-B, K = 6, 4
-
-
-def net_and_batch(phi=torch.relu, seed=0, sizes=(7, 6, 5, K)):
-    torch.manual_seed(seed)
-    net = mlp(*sizes, phi=phi)
-    return net, Batch(torch.randn(B, sizes[0]), torch.randint(K, (B,)), ce)
-
-
-def lenet(seed=0, phi=torch.tanh):
-    torch.manual_seed(seed)
-    net = cnn((1, 8, 8), K, phi=phi).double()
-    return net, Batch(torch.randn(B, 1, 8, 8), torch.randint(K, (B,)), ce)
+from tests.nets import LINE_UP_BATCH as B
+from tests.nets import ce, learner, net_and_batch, relative, rnn
 
 
 # ---------------------------------------------------------------------------------------------- rules

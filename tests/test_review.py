@@ -25,14 +25,9 @@ from neurosim.plasticity import Batch, Gradient, Layer, Unsupported, play
 from neurosim.recipes import CONTROLS, line_up
 from neurosim.rules import Goodness, Hebb, RewardedHebb, Winners
 from neurosim.summary import against
-from tests.nets import ce, dense, learner, mlp, relative
-
-B, K = 6, 4
-
-
-def net_and_batch(phi=torch.relu, seed=0, sizes=(7, 6, 5, K)):
-    torch.manual_seed(seed)
-    return mlp(*sizes, phi=phi), Batch(torch.randn(B, sizes[0]), torch.randint(K, (B,)), ce)
+from tests.nets import LINE_UP_BATCH as B
+from tests.nets import LINE_UP_CLASSES as K
+from tests.nets import ce, dense, learner, net_and_batch, relative
 
 
 def test_drawn_weights_have_variance_one_over_fan_in():

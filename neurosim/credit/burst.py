@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neurosim.credit.equilibrium import positive, static_only
 from neurosim.credit.feedback import FeedbackAlignment
-from neurosim.credit.target import add
+from neurosim.credit.target import add, down
 from neurosim.plasticity import Pass, claims
 from neurosim.record import Batch, Trial, Unsupported
 from neurosim.synapses import send
@@ -70,14 +70,7 @@ class BurstCredit:
             for r in of_layer:
                 if trial.arrived[r.name].requires_grad:
                     y = own[f"feedback/{r.name}"]
-                    ups = [self.up(trial, r.name, y, v) for v in (more, still)]
+                    sent = send(y, trial.arrived[r.name], y.weight.detach())  # so that the way back is Y^T
+                    ups = [down(trial, sent, b) for b in (more, still)]
                     add(apical, {n: torch.stack([up[n] for up in ups]) for n in ups[0]})
         yield Pass(trial, {"credit": credit})
-
-    @staticmethod
-    def up(trial: Trial, name: str, y: nn.Module, b: Tensor) -> dict[str, Tensor]:
-        """Y^T b at the apical dendrites of the layers that drive the synapse."""
-        below = {n: v for n, v in trial.outputs.items() if v is not trial.output}
-        sent = send(y, trial.arrived[name], y.weight.detach())
-        grads = torch.autograd.grad(sent, list(below.values()), b, retain_graph=True, allow_unused=True)
-        return {n: g for n, g in zip(below, grads, strict=True) if g is not None}

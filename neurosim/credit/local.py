@@ -96,6 +96,12 @@ class LayerLocal:
         yield told(trial, losses, heads, zs)
 
 
+def at_least_one(updates: int) -> None:
+    """ValueError unless each layer's turn has an update."""
+    if not updates >= 1:
+        raise ValueError(f"updates: given {updates}, each layer must learn for at least 1")
+
+
 def its_turn(layers: list[str], own: dict[str, Any], updates: int) -> str | None:
     """The hidden layer whose turn it is: each learns for so many updates, then stays; None when all have. Counts on."""
     k = int(own["updates"]) // updates
@@ -118,8 +124,7 @@ class Autoencoder:
     gives: frozenset[str] = claims("credit")
 
     def __post_init__(self) -> None:
-        if not self.updates >= 1:
-            raise ValueError(f"updates: given {self.updates}, each layer must learn for at least 1")
+        at_least_one(self.updates)
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
         layers = below(trial)

@@ -18,10 +18,13 @@ from neurosim.synapses import send
 from neurosim.trial import play, returned, synapses
 
 
-def down(trial: Trial, name: str, value: Tensor) -> dict[str, Tensor]:
-    """A value at what arrived at a synapse, back to the layers that sent it, through pooling and reshaping alone."""
+def down(trial: Trial, sent: Tensor, value: Tensor) -> dict[str, Tensor]:
+    """A value at `sent`, back to the layers that sent it, by the transposed Jacobian of what lies between.
+
+    Where `sent` is what arrived at a synapse, that is pooling and reshaping alone.
+    """
     below = {n: y for n, y in trial.outputs.items() if y is not trial.output}
-    grads = torch.autograd.grad(trial.arrived[name], list(below.values()), value, retain_graph=True, allow_unused=True)
+    grads = torch.autograd.grad(sent, list(below.values()), value, retain_graph=True, allow_unused=True)
     return {n: g for n, g in zip(below, grads, strict=True) if g is not None}
 
 
@@ -70,7 +73,7 @@ class TargetPropagation:
                 if f"inverse/{r.name}" in own:
                     m = own[f"inverse/{r.name}"]
                     better, as_is = (self.inverse(m, y) for y in (r.post + self.eta * delta[layer], r.post))
-                    add(delta, down(trial, r.name, (better - as_is) / self.eta))
+                    add(delta, down(trial, trial.arrived[r.name], (better - as_is) / self.eta))
                     b = f"inverse/{r.name}"
                     records[b], credit[b] = self.reconstruction(net, r, m, generator)
         yield Pass(replace(trial, records=records), {"credit": credit})

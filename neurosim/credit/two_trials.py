@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neurosim.credit.backprop import Wireless
 from neurosim.credit.equilibrium import twice
-from neurosim.credit.local import below, hidden, its_turn
+from neurosim.credit.local import at_least_one, below, hidden, its_turn
 from neurosim.plasticity import Pass, claims
 from neurosim.record import Batch, Record, Trial, Unsupported
 from neurosim.synapses import send
@@ -92,8 +92,7 @@ class ContrastiveDivergence(Wireless):
     gives: frozenset[str] = claims("credit")
 
     def __post_init__(self) -> None:
-        if not self.updates >= 1:
-            raise ValueError(f"updates: given {self.updates}, each layer must learn for at least 1")
+        at_least_one(self.updates)
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
         below(trial)
