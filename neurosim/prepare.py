@@ -30,6 +30,15 @@ def normalised(net: nn.Module) -> nn.Module:
     return after_hidden(net, to_unit_variance)
 
 
+def quiet(net: nn.Module, gain: float) -> nn.Module:
+    """as normalised; first weights of hidden layers scaled by a gain below 1: a first dream is smaller than what it answers"""
+    with torch.no_grad():
+        for n, m in synapses(net).items():
+            if not n.startswith("readout."):
+                m.weight.mul_(gain)
+    return normalised(net)
+
+
 def hard_sigmoid(v: Tensor) -> Tensor:
     return v.clamp(0, 1)
 
@@ -80,10 +89,3 @@ def unit_rows(name: str, weight: Tensor) -> Tensor:
 def lengths(weight: Tensor) -> Tensor:
     """|w_i| of each neuron's incoming weights, to stand against the weight."""
     return weight.flatten(1).norm(dim=1).reshape(-1, *[1] * (weight.dim() - 1))
-
-
-def bounded_rows(name: str, weight: Tensor) -> Tensor:
-    """w_i scaled down to length 2 in hidden layers where it is longer: a rectified dream cannot grow without end then."""
-    if name.startswith("readout.") or "/" in name:
-        return weight
-    return weight * (2 / lengths(weight).clamp(min=2))

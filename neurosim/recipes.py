@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW
 
 from neurosim.credit import (
@@ -41,7 +41,7 @@ from neurosim.credit import (
     WeightPerturbation,
 )
 from neurosim.plasticity import Credit, Gradient, Recipe, Rule, as_it_is, forward
-from neurosim.prepare import bounded, bounded_rows, normalised, squared_error, steadied, unit_length, unit_rows
+from neurosim.prepare import bounded, normalised, quiet, squared_error, steadied, unit_length, unit_rows
 from neurosim.rules import BCM, Goodness, Hebb, Oja, Perturbed, RewardedHebb, Sanger, SoftHebb, Winners
 from neurosim.tuned import values_for
 
@@ -118,12 +118,13 @@ def by_local_rule(
     filters: float = FILTERS,
     optimizer: Callable[..., Any] = SGD,
     project: Callable[[str, Tensor], Tensor] | None = None,
+    prepare: Callable[[nn.Module], nn.Module] = normalised,
 ) -> Recipe:
     """Hidden layers learn by a local rule at this rate, or not at all; the readout by the delta rule."""
     rates = {"readout.*": readout, "conv*": filters * hidden, "decoder/conv*": filters * hidden, "*": hidden}
     rules = {"readout.*": Gradient(), "*": rule}
     optimizers = {"readout.*": Adam, "*": optimizer}
-    return Recipe(name, rules, credit, lr=rates, optimizer=optimizers, prepare=normalised, project=project)
+    return Recipe(name, rules, credit, lr=rates, optimizer=optimizers, prepare=prepare, project=project)
 
 
 def hebbian(
@@ -176,7 +177,7 @@ PRETRAINING = (
 
 def boltzmann(v: Values, convolutional: bool) -> Recipe:
     credit = ContrastiveDivergence(PRETRAINING)
-    return by_local_rule("rbm", Hebb(), v["lr"], credit=credit, readout=v["readout"], project=bounded_rows)
+    return by_local_rule("rbm", Hebb(), v["lr"], credit=credit, readout=v["readout"], prepare=partial(quiet, gain=0.3))
 
 
 def autoencoder(v: Values, convolutional: bool) -> Recipe:
@@ -241,7 +242,7 @@ LINE_UP: dict[str, Entry] = {
     ),
     "hard-wta": hebbian("hard-wta", lambda v: Winners(1), 1e-2),
     "k-wta": hebbian("k-wta", lambda v: Winners(round(v["k"])), 1e-2, {"k": (2.0, 16.0)}, {"k": 5.0}),
-    "rbm": Entry(boltzmann, {"lr": (1e-6, 1e-2)}, {"lr": 1e-3}),
+    "rbm": Entry(boltzmann, HIDDEN_RATE, {"lr": 1e-3}),
     "autoencoder": Entry(autoencoder, RATE, {"lr": 1e-3}),
     "frozen": Entry(frozen, {"readout": (3e-4, 3e-2)}, {"readout": READOUT_RATE}),
     "backprop-bounded": by_energy("backprop-bounded", Gradient(), lambda c: Backprop(), 6e-4),

@@ -16,9 +16,9 @@ from neurosim.credit import (
     SampledReward,
     TargetPropagation,
 )
-from neurosim.networks import cnn
-from neurosim.plasticity import Batch, Gradient, Layer, Learner, Recipe, Unsupported, play
-from neurosim.prepare import bounded_rows, unit_rows
+from neurosim.networks import cnn, mlp
+from neurosim.plasticity import Batch, Gradient, Layer, Learner, Recipe, Unsupported, play, synapses
+from neurosim.prepare import quiet, unit_rows
 from neurosim.rules import Goodness, Hebb, NeuronNormalised, RewardedHebb, Winners
 from tests.nets import LINE_UP_BATCH as B
 from tests.nets import ce, learner, net_and_batch, relative, rnn
@@ -84,10 +84,12 @@ def test_unit_rows_scales_each_hidden_neurons_own_weights():
     assert unit_rows("readout.input", w) is w and unit_rows("feedback/conv1.input", w) is w
 
 
-def test_bounded_rows_shortens_only_what_is_too_long():
-    w = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])
-    torch.testing.assert_close(bounded_rows("hidden1.input", w), torch.tensor([[1.2, 1.6], [0.3, 0.4], [0.0, 0.0]]))
-    assert bounded_rows("readout.input", w) is w
+def test_quiet_scales_the_hidden_first_weights_alone():
+    net = mlp((1, 4, 4), 3)
+    before = {n: m.weight.detach().clone() for n, m in synapses(net).items()}
+    after = {n: m.weight.detach() for n, m in synapses(quiet(net, 0.5)).items()}
+    for n, w in before.items():
+        torch.testing.assert_close(after[n], w if n == "readout.input" else w / 2, rtol=0, atol=0)
 
 
 def test_hebb_with_unit_rows_ends_at_the_leading_eigenvector():
