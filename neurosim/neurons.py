@@ -1,14 +1,18 @@
 """Neurons: state' = step(state, u, dt), y = out(state). Frozen values; one equation each, in its docstring.
 
-Times are in ms. A neuron is given to a `Layer`; the state is a dict of tensors shaped like u, and is empty at the start.
+Times in ms, potentials in mV. A neuron is given to a `Layer`, or to `scan` for its answer to a drive alone. The state is a
+dict of tensors shaped like u, empty at the start; every step sets v, and the caller adds y = out(state).
+Here are rate units and the adaptive LIF of e-prop; the other spiking neurons are in `spiking.py`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -55,6 +59,30 @@ class Rate:
         return self.phi(s["v"])
 
 
+# ---------------------------------------------------------------------------------------------- rate units
+@dataclass(frozen=True)
+class ThresholdLinear:
+    """phi(v) = gain max(0, v - threshold). For `Rate(ThresholdLinear(...), tau)`."""
+
+    gain: float = 1.0
+    threshold: float = 0.0
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return self.gain * (v - self.threshold).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """phi(v) = y_max / (1 + exp(-gain (v - threshold))). For `Rate(Sigmoid(...), tau)`."""
+
+    gain: float = 1.0
+    threshold: float = 0.0
+    y_max: float = 1.0
+
+    def __call__(self, v: Tensor) -> Tensor:
+        return self.y_max * (self.gain * (v - self.threshold)).sigmoid()
+
+
 def decay(tau: float, dt: float | None) -> float:
     """exp(-dt / tau), exact. tau and dt in ms; ValueError where dt is missing or tau is not positive."""
     if dt is None:
@@ -63,7 +91,7 @@ def decay(tau: float, dt: float | None) -> float:
         )
     if not tau > 0:
         raise ValueError(f"tau: given {tau}, a time constant must be a positive number of ms")
-    return 2.718281828459045 ** (-dt / tau)
+    return math.exp(-dt / tau)
 
 
 def surrogate_spike(x: Tensor, height: float = 0.3) -> Tensor:
@@ -102,3 +130,26 @@ class AdaptiveLIF:
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
         return surrogate_spike((s["v"] - self.threshold - self.beta * s["a"]) / self.threshold)
+
+
+# ---------------------------------------------------------------------------------------------- a run
+def scan(
+    neuron: Neuron, u: Any, dt: float | None = None, start: Mapping[str, Tensor] = {}
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """A neuron's answer to u [T, B, N] (a tuple of such for `ConductanceLIF`): y [T, B, N], its states {name: [T, B, N]},
+
+    and the last state, to go on from: scan(n, u) is scan(n, u[:k]) and then scan(n, u[k:], start=end).
+    ValueError where u has no time axis before the others.
+    """
+    parts = u if isinstance(u, tuple) else (u,)
+    for p in parts:
+        if p.dim() < 2 or len(p) < 1:
+            raise ValueError(f"u: given the shape {list(p.shape)}, expected [T, B, N] with at least one step")
+    s: dict[str, Tensor] = dict(start)
+    run: list[dict[str, Tensor]] = []
+    for x in zip(*(p.unbind(0) for p in parts), strict=True):
+        s = neuron.step(s, x if isinstance(u, tuple) else x[0], dt)
+        s["y"] = neuron.out(s)
+        run.append(s)
+    states = {k: torch.stack([r[k] for r in run]) for k in s}
+    return states["y"], states, s

@@ -1,0 +1,246 @@
+"""Spiking neurons: leaky and adaptive integrate-and-fire, Izhikevich's model, Poisson. The contract is in `neurons.py`.
+
+Within a step: what the last step's spike does (reset, jump), then the integration over dt, then y. The state holds v as it
+was when it met the threshold, so `slope` (d y / d v) is the surrogate's at every spike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neurosim.neurons import decay, surrogate_spike
+
+__all__ = ["AdEx", "ConductanceLIF", "Izhikevich", "LIF", "Poisson"]
+
+
+# ---------------------------------------------------------------------------------------------- integrate-and-fire
+def positive(neuron: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(neuron, name) > 0:
+            raise ValueError(f"{name}: given {getattr(neuron, name)}, it must be positive")
+
+
+def steps_of(period: float, dt: float | None) -> int:
+    """A period in whole steps, rounded. ValueError where dt is missing."""
+    if dt is None:
+        raise ValueError("dt: given None, but a spiking neuron needs Batch(dt=...) in ms per step")
+    return round(period / dt)
+
+
+def reset(s: Mapping[str, Tensor], u: Tensor, v_rest: float, v_reset: float, refractory: int) -> tuple[Any, Any, Any]:
+    """(v, steps since the last spike, may it move?) as a step begins. v stays for refractory - 1 steps after the first."""
+    if "y" not in s:
+        v = s["v"] if "v" in s else torch.full_like(u, v_rest)
+        since = s["since"] + 1 if "since" in s else torch.full_like(u, refractory + 1)
+        return v, since, since >= refractory
+    z = s["y"].detach()  # no credit through the reset
+    since = (s["since"] + 1) * (1 - z) + z
+    return s["v"] * (1 - z) + v_reset * z, since, since >= refractory
+
+
+@dataclass(frozen=True)
+class LIF:
+    """Leaky integrate-and-fire, current synapses.
+
+        tau_m dv/dt = v_rest - v + I,     v > v_threshold:  y = 1, v <- v_reset, held there for `refractory`
+        without tau_syn  I = u;           with it  tau_syn dI/dt = -I,  I <- I + u
+
+    Integrated exactly over a step, I without tau_syn being constant in it. v, I, u in mV (u is a drive, or what incoming
+    spikes add to I), times in ms. State: v, I, since (steps since its last spike).
+    """
+
+    tau_m: float = 20.0
+    v_rest: float = -65.0
+    v_threshold: float = -50.0
+    v_reset: float = -65.0
+    refractory: float = 0.0
+    tau_syn: float | None = None
+    memory: bool = True
+
+    def __post_init__(self) -> None:
+        positive(self, "tau_m", *(["tau_syn"] if self.tau_syn is not None else []))
+        below_threshold(self)
+
+    def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
+        v, since, free = reset(s, u, self.v_rest, self.v_reset, steps_of(self.refractory, dt))
+        a, kept = decay(self.tau_m, dt), {}
+        if self.tau_syn is None:
+            drive = (1 - a) * u
+        else:
+            b, I = decay(self.tau_syn, dt), s["I"] + u if "I" in s else u
+            difference = self.tau_m - self.tau_syn
+            drive = I * (self.tau_syn * (a - b) / difference if difference else a * dt / self.tau_m)  # type: ignore[operator]
+            kept = {"I": b * I}
+        new = self.v_rest + a * (v - self.v_rest) + drive
+        return {"v": torch.where(free, new, v), "since": since, **kept}
+
+    def out(self, s: Mapping[str, Tensor]) -> Tensor:
+        return surrogate_spike((s["v"] - self.v_threshold) / (self.v_threshold - min(self.v_rest, self.v_reset)))
+
+
+def below_threshold(neuron: Any) -> None:
+    if not neuron.v_reset < neuron.v_threshold:
+        raise ValueError(f"v_reset: given {neuron.v_reset}, it must lie below v_threshold = {neuron.v_threshold}")
+    if not neuron.refractory >= 0:
+        raise ValueError(f"refractory: given {neuron.refractory}, it must not be negative")
+
+
+@dataclass(frozen=True)
+class ConductanceLIF:
+    """Leaky integrate-and-fire, conductance synapses.
+
+        C dv/dt = g_L (E_L - v) + g_e (E_e - v) + g_i (E_i - v) + I,     v > v_threshold:  y = 1, v <- v_reset, held
+        tau_e dg_e/dt = -g_e,  g_e <- g_e + u_e,      tau_i dg_i/dt = -g_i,  g_i <- g_i + u_i
+
+    Exponential Euler: exact in v for the conductances at the start of the step. C in pF, g and u in nS, v and E in mV, I in
+    pA, times in ms. u is the pair (u_e, u_i); a single tensor is split by its sign, after its sum over synapses. State: v,
+    g_e, g_i, since.
+    """
+
+    C: float = 200.0
+    g_L: float = 10.0
+    E_L: float = -60.0
+    E_e: float = 0.0
+    E_i: float = -80.0
+    v_threshold: float = -50.0
+    v_reset: float = -60.0
+    refractory: float = 5.0
+    tau_e: float = 5.0
+    tau_i: float = 10.0
+    I: float = 0.0
+    memory: bool = True
+
+    def __post_init__(self) -> None:
+        positive(self, "C", "g_L", "tau_e", "tau_i")
+        below_threshold(self)
+
+    def step(self, s: Mapping[str, Tensor], u: Any, dt: float | None) -> dict[str, Tensor]:
+        u_e, u_i = u if isinstance(u, tuple) else (u.clamp(min=0), (-u).clamp(min=0))
+        v, since, free = reset(s, u_e, self.E_L, self.v_reset, steps_of(self.refractory, dt))
+        g_e, g_i = (s[k] + x if k in s else x for k, x in (("g_e", u_e), ("g_i", u_i)))
+        g = self.g_L + g_e + g_i
+        v_inf = (self.g_L * self.E_L + g_e * self.E_e + g_i * self.E_i + self.I) / g
+        new = v_inf + (v - v_inf) * torch.exp(-dt * g / self.C)  # type: ignore[operator]
+        left = {"g_e": decay(self.tau_e, dt) * g_e, "g_i": decay(self.tau_i, dt) * g_i}
+        return {"v": torch.where(free, new, v), "since": since, **left}
+
+    def out(self, s: Mapping[str, Tensor]) -> Tensor:
+        return surrogate_spike((s["v"] - self.v_threshold) / (self.v_threshold - self.v_reset))
+
+
+@dataclass(frozen=True)
+class AdEx:
+    """Adaptive exponential integrate-and-fire (Brette & Gerstner 2005, J Neurophysiol 94:3637).
+
+        C dv/dt = -g_L (v - E_L) + g_L Delta_T exp((v - v_T) / Delta_T) - w + u,     tau_w dw/dt = a (v - E_L) - w
+        v > v_peak:  y = 1, v <- v_reset (held for `refractory`), w <- w + b
+
+    Forward Euler: dt of 0.1 ms or less. C in pF, g_L and a in nS, v in mV, w, b and u in pA, times in ms. State: v, w, since.
+    """
+
+    C: float = 281.0
+    g_L: float = 30.0
+    E_L: float = -70.6
+    v_T: float = -50.4
+    Delta_T: float = 2.0
+    tau_w: float = 144.0
+    a: float = 4.0
+    b: float = 80.5
+    v_reset: float = -70.6
+    v_peak: float = 0.0
+    refractory: float = 0.0
+    memory: bool = True
+
+    def __post_init__(self) -> None:
+        positive(self, "C", "g_L", "Delta_T", "tau_w")
+        if not self.v_reset < self.v_peak:
+            raise ValueError(f"v_reset: given {self.v_reset}, it must lie below v_peak = {self.v_peak}")
+
+    def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
+        v, since, free = reset(s, u, self.E_L, self.v_reset, steps_of(self.refractory, dt))
+        w = s["w"] + self.b * s["y"].detach() if "y" in s else s.get("w", torch.zeros_like(u))
+        upstroke = self.g_L * self.Delta_T * torch.exp((v - self.v_T) / self.Delta_T)
+        new = v + dt * (-self.g_L * (v - self.E_L) + upstroke - w + u) / self.C  # type: ignore[operator]
+        w = w + dt * (self.a * (v - self.E_L) - w) / self.tau_w  # type: ignore[operator]
+        return {"v": torch.where(free, new, v), "w": w, "since": since}
+
+    def out(self, s: Mapping[str, Tensor]) -> Tensor:
+        return surrogate_spike((s["v"] - self.v_peak) / (self.v_peak - self.v_T))
+
+
+@dataclass(frozen=True)
+class Izhikevich:
+    """Izhikevich's simple model (2003, IEEE Trans Neural Netw 14:1569); his u is `r` here, his I is u.
+
+        dv/dt = 0.04 v^2 + 5 v + 140 - r + u,     dr/dt = a (b v - r),     v > 30:  y = 1, v <- c, r <- r + d
+
+    Forward Euler, v in `substeps` parts of a step (2 in his programs, at dt = 1 ms), r after v where there are several.
+    v and r in mV, times in ms. State: v, r.
+    """
+
+    a: float = 0.02
+    b: float = 0.2
+    c: float = -65.0
+    d: float = 8.0
+    substeps: int = 1
+    memory: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.substeps >= 1:
+            raise ValueError(f"substeps: given {self.substeps}, at least 1")
+
+    def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
+        steps_of(0.0, dt)
+        z = s["y"].detach() if "y" in s else torch.zeros_like(u)
+        v = s["v"] * (1 - z) + self.c * z if "v" in s else torch.full_like(u, self.c)
+        r = s["r"] + self.d * z if "r" in s else self.b * v
+        h, old = dt / self.substeps, v  # type: ignore[operator]
+        for _ in range(self.substeps):
+            v = v + h * (0.04 * v**2 + 5 * v + 140 - r + u)
+        return {"v": v, "r": r + dt * self.a * (self.b * (old if self.substeps == 1 else v) - r)}
+
+    def out(self, s: Mapping[str, Tensor]) -> Tensor:
+        return surrogate_spike((s["v"] - 30) / 30)
+
+
+# ---------------------------------------------------------------------------------------------- chance
+@dataclass(frozen=True)
+class Poisson:
+    """y = 1 with probability v = 1 - exp(-u dt), u >= 0 the rate in Hz: a Poisson process seen in steps.
+
+    Its noise is a hash of (seed, step, unit), so that the step is pure: the same state and rate give the same spike. State:
+    v, step, noise. The surrogate is the straight-through: d y / d v = 1.
+    """
+
+    seed: int = 0
+    memory: bool = True
+
+    def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
+        steps_of(0.0, dt)
+        now = s["step"] + 1 if "step" in s else torch.zeros_like(u)
+        unit = torch.arange(u.numel(), device=u.device).reshape(u.shape)
+        return {
+            "v": -torch.expm1(-u * dt / 1000),
+            "step": now,
+            "noise": uniform(self.seed, now.long(), unit).to(u.dtype),
+        }
+
+    def out(self, s: Mapping[str, Tensor]) -> Tensor:
+        v = s["v"]
+        return (s["noise"] < v.detach()).to(v.dtype) + (v - v.detach())
+
+
+def uniform(seed: int, step: Tensor, unit: Tensor) -> Tensor:
+    """A number in [0, 1) for each (seed, step, unit): SplitMix64 (Steele, Lea & Flood 2014), on any device. float64."""
+    x = unit * -7046029254386353131  # odd constants; int64 wraps around
+    for word in (step * 0 + seed, step):
+        x = x + word * -4417276706812531889 + 1442695040888963407
+        x = (x ^ (x >> 30 & (1 << 34) - 1)) * -4658895280553007687
+        x = (x ^ (x >> 27 & (1 << 37) - 1)) * -7723592293110705685
+        x = x ^ (x >> 31 & (1 << 33) - 1)
+    return (x >> 11 & (1 << 53) - 1).double() * 2.0**-53
