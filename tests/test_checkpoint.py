@@ -125,7 +125,7 @@ def test_a_file_is_plain_tensors(task, tmp_path):
     checkpoint.save(learner, tmp_path / "a.pt")
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
     content = torch.load(tmp_path / "a.pt", weights_only=True)
-    assert torch.equal(content["tensors"]["rule/hidden1.input/theta"], learner.state["hidden1.input"]["theta"])
+    assert torch.equal(content["tensors"]["rule/hidden1.input/m"], learner.state["hidden1.input"]["m"])
     assert content["recipe"]["rule of hidden1.input"].startswith("BCM(tau=")
 
 

@@ -151,9 +151,9 @@ def test_bcm_threshold_slides_with_its_time_constant():
     r, state, rule = conv_record(), {}, BCM(tau=4.0)
     rule.update(r, {}, state)
     first = (r.post**2).mean((0, 2, 3))
-    torch.testing.assert_close(state["theta"].flatten(), first)
+    torch.testing.assert_close(state["m"].flatten(), first)
     rule.update(replace(r, post=3 * r.post), {}, state)
-    torch.testing.assert_close(state["theta"].flatten(), first + (9 * first - first) / 4)
+    torch.testing.assert_close(state["m"].flatten(), first + (9 * first - first) / 4)
 
 
 def test_softhebb_finds_the_clusters_on_the_unit_sphere():

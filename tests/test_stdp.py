@@ -162,7 +162,7 @@ def test_left_over_eligibility_is_not_dropped_silently():
         (lambda: Trace("pre", -1.0), "tau: given -1.0"),
         (lambda: Term(1.0, ("r1", "post")), "factors: given"),
         (lambda: Term(1.0, ("post", "r1"), "dopamine", 0.0), "tau_e: given 0.0"),
-        (lambda: pair(tau_plus=-20.0), "tau: given -20.0"),
+        (lambda: pair(tau_plus=-20.0), "tau_plus: given -20.0"),
         (lambda: Batch(torch.zeros(1), dt=-1.0), "dt: given -1.0"),
     ],
 )

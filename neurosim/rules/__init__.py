@@ -11,9 +11,20 @@ from neurosim.rules.eprop import EProp, EPropOnline
 from neurosim.rules.goodness import Goodness
 from neurosim.rules.gradient import Gradient, Perturbed
 from neurosim.rules.hebbian import Hebb, Oja, Sanger
+from neurosim.rules.homeostasis import bcm_from_triplet, homeostatic_triplet
 from neurosim.rules.normalised import NeuronNormalised
 from neurosim.rules.reward import RewardedHebb
-from neurosim.rules.stdp import SpikeRule, Term, Trace, pair
+from neurosim.rules.spike_rule import Power, SpikeRule, Term, Trace
+from neurosim.rules.stdp import (
+    PFISTER_GERSTNER,
+    inhibitory,
+    morrison,
+    multiplicative,
+    pair,
+    symmetric,
+    triplet,
+    van_rossum,
+)
 
 ALL: dict[str, Rule] = {
     "gradient": Gradient(),
@@ -29,11 +40,23 @@ ALL: dict[str, Rule] = {
     "rewarded-hebb": RewardedHebb(),
     "neuron-normalised": NeuronNormalised(Hebb()),
     "stdp": pair(),
+    "stdp-nearest": pair(nearest=True),
+    "stdp-multiplicative": multiplicative(),
+    "stdp-van-rossum": van_rossum(0.01),
+    "stdp-morrison": morrison(),
+    "stdp-symmetric": symmetric(),
+    "stdp-inhibitory": inhibitory(),
+    "triplet-full": PFISTER_GERSTNER["cortex-full"].rule(),
+    "triplet": triplet(),
+    "triplet-full-nearest": PFISTER_GERSTNER["cortex-full-nearest"].rule(),
+    "triplet-nearest": PFISTER_GERSTNER["cortex-minimal-nearest"].rule(),
+    "homeostatic-triplet": homeostatic_triplet(),
     "eprop": EProp(AdaptiveLIF(beta=0.1, tau_a=200.0)),
     "eprop-online": EPropOnline(AdaptiveLIF(beta=0.1, tau_a=200.0)),
 }
 
 __all__ = [
-    "ALL", "BCM", "EProp", "EPropOnline", "Goodness", "Gradient", "Hebb", "NeuronNormalised", "Oja", "Perturbed",
-    "RewardedHebb", "Sanger", "SoftHebb", "SpikeRule", "Term", "Trace", "Winners", "pair",
+    "ALL", "BCM", "EProp", "EPropOnline", "Goodness", "Gradient", "Hebb", "NeuronNormalised", "Oja", "PFISTER_GERSTNER",
+    "Perturbed", "Power", "RewardedHebb", "Sanger", "SoftHebb", "SpikeRule", "Term", "Trace", "Winners", "bcm_from_triplet",
+    "homeostatic_triplet", "inhibitory", "morrison", "multiplicative", "pair", "symmetric", "triplet", "van_rossum",
 ]  # fmt: skip

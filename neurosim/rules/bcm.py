@@ -8,27 +8,44 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neurosim.plasticity import Record, claims, outer, unit_mean
+from neurosim.plasticity import Record, outer, unit_mean
 
 
 @dataclass(frozen=True)
 class BCM:
-    """theta <- theta + (<y^2> - theta) / tau,   dW = y (y - theta) (x) x.
+    """m <- m + (<y^p> - m) / tau,   theta = rho0 (m / rho0^p)^q,   dW = gain y (y - theta) (x) x.
 
-    <.> is the mean over batch, time and places; `tau` counts updates; theta starts at the first <y^2>. Stable where the
-    neuron answers to one of several linearly independent inputs, with y = 1/p (p its probability), and 0 to the others.
-    theta slides on other samples' activity: the rule reads "batch". ValueError if tau < 1.
-    Source: Bienenstock, Cooper & Munro 1982, J Neurosci 2:32; this form: Intrator & Cooper 1992, Neural Networks 5:3.
+    p = 2, q = 1 by default: theta = <y^2> / rho0. <.> is the mean over batch, time and places; `tau` counts updates; m
+    starts at the first <y^p>. A number given as `theta` stays as it is. Stable where the neuron answers to one of several
+    linearly independent inputs, with y = rho0/P (P its probability), and 0 to the others. theta slides on other samples'
+    activity: the rule then reads "batch". ValueError if tau < 1, or rho0, p or q is not positive.
+    Source: Bienenstock, Cooper & Munro 1982, J Neurosci 2:32; p = 2: Intrator & Cooper 1992, Neural Networks 5:3; p = 1,
+    q = 2 is homeostatic triplet STDP, see `homeostasis.bcm_from_triplet`.
     """
 
     tau: float = 20.0
-    reads: frozenset[str] = claims("pre", "post", "batch")
+    rho0: float = 1.0  # unit of y
+    p: float = 2.0
+    q: float = 1.0
+    theta: float | None = None
+    gain: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.tau >= 1:
             raise ValueError(f"tau: given {self.tau}, the threshold needs a time constant of at least 1 update")
+        for name in ("rho0", "p", "q"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: given {getattr(self, name)}, it must be positive")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"pre", "post"} | ({"batch"} if self.theta is None else set()))
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
-        y, x, y2 = rec.post, rec.pre, unit_mean(rec, rec.post**2)
-        state["theta"] = theta = torch.lerp(state["theta"], y2, 1 / self.tau) if "theta" in state else y2
-        return outer(rec, x, y * (y - theta))
+        y, x = rec.post, rec.pre
+        if self.theta is not None:
+            return outer(rec, x, self.gain * y * (y - self.theta))
+        now = unit_mean(rec, y**self.p)
+        state["m"] = m = torch.lerp(state["m"], now, 1 / self.tau) if "m" in state else now
+        theta = self.rho0 * (m / self.rho0**self.p) ** self.q
+        return outer(rec, x, self.gain * y * (y - theta))

@@ -1,0 +1,111 @@
+"""Triplet STDP whose depression follows the neuron's own rate, and the BCM rule that triplet STDP is on average.
+
+For independent Poisson trains of rates rho_x, rho_y, all-to-all (Pfister & Gerstner 2006):
+
+    d<w>/dt = rho_x rho_y (A2_plus tau_plus - A2_minus tau_minus)
+              + A3_plus tau_plus tau_y rho_x rho_y^2 - A3_minus tau_minus tau_x rho_x^2 rho_y
+
+Times in ms, rates in Hz.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from neurosim.rules.bcm import BCM
+from neurosim.rules.spike_rule import SpikeRule, Term, Trace
+from neurosim.rules.stdp import amplitudes
+
+
+def homeostatic_triplet(
+    A3_plus: float = 6.5e-3,
+    rho0: float = 3.0,
+    tau_plus: float = 16.8,
+    tau_minus: float = 33.7,
+    tau_y: float = 114.0,
+    tau_hom: float = 10_000.0,
+) -> SpikeRule:
+    """post spike: dw = A3_plus r1 o2;   pre spike: dw = -A2_minus(t) o1,
+    A2_minus(t) = A3_plus tau_plus tau_y rbar(t)^2 / (tau_minus rho0).
+
+    rbar (Hz) is the neuron's running rate: d rbar/dt = -rbar / tau_hom, rbar <- rbar + 1000 / tau_hom at its spikes, rho0
+    at first. So <dw> = A3_plus tau_plus tau_y r_pre r (r - rbar^2 / rho0): BCM with a sliding threshold, at rest at rho0.
+    Over a batch every lane runs its own rbar from a common start, and the next trial starts from their mean (`pooled`): what
+    slides is the neuron's rate over all lanes, with tau_hom counted in each lane's time.
+    Source: Zenke, Hennequin & Gerstner 2013, PLoS Comput Biol 9:e1003330.
+    """
+    amplitudes({"A3_plus": A3_plus})
+    if not rho0 > 0:
+        raise ValueError(f"rho0: given {rho0}, the rate to hold must be a positive number of Hz")
+    A2_minus = A3_plus * tau_plus * tau_y / (tau_minus * rho0) / 1000  # at rbar = 1 Hz
+    return SpikeRule(
+        {
+            "r1": Trace("pre", tau_plus, parameter="tau_plus"),
+            "o1": Trace("post", tau_minus, parameter="tau_minus"),
+            "o2": Trace("post", tau_y, parameter="tau_y"),
+            "rbar": Trace("post", tau_hom, parameter="tau_hom", bump=1000 / tau_hom, start=rho0, pooled=True),
+        },
+        (
+            Term(A3_plus, ("post", "r1", "o2"), parameter="A3_plus"),
+            Term(-A2_minus, ("pre", "o1", "rbar", "rbar"), parameter="A2_minus"),
+        ),
+    )
+
+
+class Drift(NamedTuple):
+    """d<w>/dt (per s) = a rho_x rho_y + b rho_x rho_y^2 - c rho_x^2 rho_y - d rho_x rho_y rbar^2, rates in Hz."""
+
+    a: float
+    b: float
+    c: float
+    d: float
+
+    def __call__(self, rho_x: float, rho_y: float, rbar: float = 0.0) -> float:
+        return rho_x * rho_y * (self.a + self.b * rho_y - self.c * rho_x - self.d * rbar**2)
+
+    @property
+    def theta(self) -> float:
+        """The rate above which rho_y potentiates, Hz, with c = d = 0."""
+        return -self.a / self.b
+
+
+def drift(rule: SpikeRule) -> Drift:
+    """The mean drift of a pair, triplet or homeostatic rule (all-to-all, additive, ungated) under independent Poisson trains.
+
+    ValueError for a rule with other terms.
+    """
+    coefficients = {"a": 0.0, "b": 0.0, "c": 0.0, "d": 0.0}
+    for m in rule.terms:
+        # a trace of rate rho is bump tau rho on average; the trace that sets the threshold is rbar^2 = rbar^2
+        kinds = [rule.traces[f].of if f in rule.traces and not rule.traces[f].pooled else "rate" for f in m.factors[1:]]
+        shape = {
+            ("post", ("pre",)): ("a", 1), ("pre", ("post",)): ("a", 1), ("post", ("pre", "post")): ("b", 1),
+            ("pre", ("post", "pre")): ("c", -1), ("pre", ("post", "rate", "rate")): ("d", -1),
+        }.get((m.factors[0], tuple(kinds)))  # fmt: skip
+        nearest = any(t.nearest for t in rule.traces.values())
+        if shape is None or nearest or m.weight or m.gate:
+            raise ValueError(f"rule: its term {m.factors} is none of additive all-to-all pair and triplet STDP")
+        area = m.gain
+        for f in m.factors[1:]:
+            area *= 1.0 if rule.traces[f].pooled else rule.traces[f].bump * rule.traces[f].tau / 1000
+        coefficients[shape[0]] += shape[1] * area
+    return Drift(**coefficients)
+
+
+def bcm_from_triplet(rule: SpikeRule, duration: float = 1000.0) -> BCM:
+    """The rate rule that a triplet rule is on average: dW = gain y (y - theta) (x) x per second, x and y in Hz.
+
+        theta = (A2_minus tau_minus - A2_plus tau_plus) / (A3_plus tau_plus tau_y),         gain = A3_plus tau_plus tau_y
+        homeostatic:  theta = <y>^2 / rho0, sliding with tau_hom, counted in updates of `duration` ms
+
+    ValueError for a rule with A3_minus > 0, which BCM does not have, or without A3_plus.
+    """
+    k = drift(rule)
+    if not k.b > 0 or k.c:
+        raise ValueError("rule: BCM is triplet STDP with A3_plus > 0 and A3_minus = 0")
+    if not k.d:
+        return BCM(theta=k.theta, gain=k.b)
+    if k.a:
+        raise ValueError("rule: a homeostatic rule with pair terms has no BCM form here")
+    tau_hom = next(t.tau for t in rule.traces.values() if t.pooled)
+    return BCM(tau=max(1.0, tau_hom / duration), rho0=k.b / k.d, p=1.0, q=2.0, gain=k.b)
