@@ -184,7 +184,7 @@ def _form(case: Case) -> None:
 
 def _additivity(case: Case) -> None:
     lanes = case.cut(int(case.dt is not None))
-    same, claimed = _near(_update(case), sum(_update(c) for c in lanes)), "batch" in case.rule.reads
+    same, claimed = _near(_twice(case), sum(_twice(c) for c in lanes)), "batch" in case.rule.reads
     _hold(same or claimed, case, "dW of a batch is not the sum over its samples; sum, or claim batch")
     _hold(not (same and claimed and len(lanes) > 1), case, "it claims batch, but a batch is the sum of its samples")
 

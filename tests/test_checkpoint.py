@@ -187,7 +187,7 @@ def test_another_network_or_recipe(make_net, name, said, task, saved):
 
 def test_the_same_name_with_another_rule_or_precision(task, saved):
     slower = replace(RECIPES["bcm"], rules={"readout.*": Gradient(), "*": BCM(tau=7.0)})
-    with pytest.raises(ValueError, match=r"it has rule of hidden1.input BCM\(tau=.*this learner has BCM\(tau=7.0\)"):
+    with pytest.raises(ValueError, match=r"it has rule of hidden1.input BCM\(tau=.*this learner has BCM\(tau=7.0,"):
         checkpoint.load(drawn(small, task, slower), saved)
     with pytest.raises(ValueError, match="optimizer of readout.input Adam, this learner has SGD"):
         checkpoint.load(drawn(small, task, replace(RECIPES["bcm"], optimizer=torch.optim.SGD)), saved)

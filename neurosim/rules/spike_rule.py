@@ -16,7 +16,7 @@ is read before its own bump; so a coincident pair potentiates. All times in ms.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -118,7 +118,7 @@ class SpikeRule:
         return replace(self, terms=tuple(replace(m, gain=m.gain * factor) for m in self.terms))
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
-        check_trains(rec)
+        check_trains(rec, self.reads)
         kept = {n: state[n] for n in state if not self.forget or (n in self.traces and self.traces[n].pooled)}
         z = self._start(rec, kept)
         dw = torch.zeros_like(rec.weight)
@@ -262,10 +262,10 @@ class SpikeRule:
         return f * dw + column(rec, units(rec, M * age * a).sum(0)) * old
 
 
-def check_trains(rec: Record) -> None:
-    """ValueError unless pre and post are trains [T, B, *unit] of 0 and 1. Values are looked at on the CPU alone: a GPU
+def check_trains(rec: Record, reads: Collection[str]) -> None:
+    """ValueError unless pre and post are trains [T, B, *unit], of 0 and 1 where they are read.
 
-    would have to wait for the answer.
+    Values are looked at on the CPU alone: a GPU would have to wait for the answer.
     """
     r = rank(rec.synapse)
     axes = "[T, B, N]" if r == 1 else "[T, B, *unit]"
@@ -274,7 +274,7 @@ def check_trains(rec: Record) -> None:
             raise ValueError(
                 f"{rec.name}: {name} has the shape {list(x.shape)}, expected {axes}: use Batch(time=True, dt=...)"
             )
-        if x.device.type == "cpu" and not is_train(x):
+        if name in reads and x.device.type == "cpu" and not is_train(x):
             raise ValueError(f"{rec.name}: {name} is no train of spikes, it holds other numbers than 0 and 1")
     if rec.pre.shape[:2] != rec.post.shape[:2]:
         raise ValueError(
