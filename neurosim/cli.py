@@ -94,7 +94,8 @@ def list_(kind: str) -> int:
 @cli.command()
 @click.argument("name")
 @options("network")
-def explain(name: str, network: str | None) -> int:
+@click.option("--brian2", is_flag=True, help="A spike rule as a Brian2 program, to paste and run.")
+def explain(name: str, network: str | None, brian2: bool) -> int:
     """A recipe's or a rule's equation, what it reads, its relation to backprop, its source."""
     from neurosim import report
     from neurosim.networks import NETWORKS
@@ -103,6 +104,13 @@ def explain(name: str, network: str | None) -> int:
 
     known = recipes_for("digits", nearest("network", network or "mlp", NETWORKS))
     nearest("recipe or rule", name, [*known, *ALL])
+    if brian2:
+        from neurosim.brian import script
+        from neurosim.rules import SpikeRule
+
+        spiking = {n: r for n, r in ALL.items() if isinstance(r, SpikeRule)}
+        click.echo(script(spiking[nearest("spike rule", name, spiking)]))
+        return 0
     click.echo(report.explain_recipe(known[name]) if name in known else report.explain_rule(ALL[name]))
     return 0
 

@@ -27,7 +27,7 @@ import neurosim
 PACKAGE = Path(__file__).parent
 # Modules (NAME and NAME_...) that only choose, spread, test or show. Recipes and tuned values count by what they are.
 AROUND = {
-    "bootstrap", "checkpoint", "cli", "cluster", "figures", "flags", "keys", "locality", "probes", "recipes", "report",
+    "bootstrap", "brian", "checkpoint", "cli", "cluster", "figures", "flags", "keys", "locality", "probes", "recipes", "report",
     "statistics", "store", "study", "summary", "testing", "tuned", "tuning",
 }  # fmt: skip
 KNOWN_BY_VERSION = {"torch", "numpy", *sys.stdlib_module_names}

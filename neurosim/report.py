@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from neurosim.plasticity import Recipe, Rule
+from neurosim.rules import Power, SpikeRule
 from neurosim.statistics import FEWEST_SEEDS, average, interval
 from neurosim.summary import REFERENCES, Verdict, marked, pairs, ranked, verdicts
 
@@ -156,8 +157,50 @@ def prepared(recipe: Recipe) -> str:
 
 def explain_rule(rule: Rule) -> str:
     """Equation, source and what it reads."""
+    if isinstance(rule, SpikeRule):
+        return explain_spike_rule(rule)
     value = "" if repr(rule) == f"{type(rule).__name__}()" else f"\nvalue    {rule!r}"
     return f"{type(rule).__name__}\n\n{inspect.getdoc(type(rule))}\n\nreads    {', '.join(sorted(rule.reads))}{value}"
+
+
+def explain_spike_rule(rule: SpikeRule) -> str:
+    """What happens at pre and at post spikes, and its traces, written out from the data."""
+    lines = [*spike_equations(rule), ""]
+    for name, t in rule.traces.items():
+        bump = f"{name} <- {t.bump:g}" if t.nearest else f"{name} <- {name} + {t.bump:g}"
+        start = f", {t.start:g} at first" if t.start else ""
+        lines.append(f"{t.of} spike:  {bump};  d{name}/dt = -{name}/{t.parameter or 'tau'}, {t.tau:g} ms{start}")
+    lines += ["", *(f"{m.parameter} = {abs(m.gain):g}" for m in rule.terms if m.parameter)]
+    lines += [
+        "", "Within a step: decay, then pre spikes, then post spikes; a trace is read before its own bump, so a coincident",
+        "pair potentiates. On tensors [T, B, N], dense or conv; in Brian2 with --brian2.",
+        "", f"reads    {', '.join(sorted(rule.reads))}",
+    ]  # fmt: skip
+    return "\n".join([*([rule.source, ""] if rule.source else []), *lines])
+
+
+def spike_equations(rule: SpikeRule) -> list[str]:
+    """ "pre spike:  dw = - A2_minus o1 ..." and the same of post spikes, where there is something to say."""
+    lines = []
+    for event in ("pre", "post"):
+        said = []
+        for m in rule.terms:
+            if m.factors[0] == event:
+                amplitude = m.parameter or f"{abs(m.gain):g}"
+                f = weight_factor(m.weight) if m.weight else ""
+                gate = f"[eligibility of {m.tau_e:g} ms, read by {m.gate}]" if m.gate else ""
+                factors = " ".join(filter(None, (amplitude, f, *m.factors[1:], gate)))
+                said.append(f"{'+' if m.gain > 0 else '-'} {factors}")
+        if said:
+            lines.append(f"{event} spike:  dw = {' '.join(said)}")
+    return lines
+
+
+def weight_factor(p: Power) -> str:
+    """f(w), as short as it can be written."""
+    base = "w" if p.w_max is None else "(w_max - w)"
+    base = base if p.w0 == 1 else f"({base}/{p.w0:g})"
+    return base if p.mu == 1 else f"{base}^{p.mu:g}"
 
 
 def explain_recipe(recipe: Recipe) -> str:
@@ -186,7 +229,10 @@ def catalogue(kind: str) -> dict[str, str]:
         return (inspect.getdoc(thing) or "").partition("\n")[0]
 
     return {
-        "rules": lambda: {n: first(type(r)) for n, r in rules.ALL.items()},
+        "rules": lambda: {
+            n: ";  ".join(spike_equations(r)) if isinstance(r, SpikeRule) else first(type(r))
+            for n, r in rules.ALL.items()
+        },
         "recipes": lambda: {n: one_line(r) for n, r in recipes.RECIPES.items()},
         "tasks": lambda: {n: first(f) for n, f in tasks.TASKS.items()},
         "networks": lambda: {n: first(f) for n, f in networks.NETWORKS.items()},

@@ -102,6 +102,7 @@ class SpikeRule:
     traces: Mapping[str, Trace]
     terms: tuple[Term, ...]
     forget: bool = False
+    source: str = ""  # author, year, equations
 
     @property
     def reads(self) -> frozenset[str]:

@@ -43,6 +43,7 @@ def pair(
     nearest: bool = False,
     potentiation: Power | None = None,
     depression: Power | None = None,
+    source: str = "Song, Miller & Abbott 2000, Nat Neurosci 3:919; window: Bi & Poo 1998, J Neurosci 18:10464",
 ) -> SpikeRule:
     """dw = A_plus exp(-Delta t/tau_plus) for post after pre, -A_minus exp(Delta t/tau_minus) for pre after post.
 
@@ -59,6 +60,7 @@ def pair(
             Term(A_plus, ("post", "r1"), parameter="A_plus", weight=potentiation),
             Term(-A_minus, ("pre", "o1"), parameter="A_minus", weight=depression),
         ),
+        source=source,
     )
 
 
@@ -75,7 +77,8 @@ def multiplicative(
     mu = 1 is multiplicative, mu = 0 additive. Source: Guetig, Aharonov, Rotter & Sompolinsky 2003, J Neurosci 23:3697.
     """
     up, down = Power(mu, w_max, w_max), Power(mu, w_max)
-    return pair(A_plus, A_minus, tau_plus, tau_minus, potentiation=up, depression=down)
+    source = "Guetig, Aharonov, Rotter & Sompolinsky 2003, J Neurosci 23:3697"
+    return pair(A_plus, A_minus, tau_plus, tau_minus, potentiation=up, depression=down, source=source)
 
 
 def van_rossum(c_p: float = 1.0, c_d: float = 0.003, tau_plus: float = 20.0, tau_minus: float = 20.0) -> SpikeRule:
@@ -84,7 +87,8 @@ def van_rossum(c_p: float = 1.0, c_d: float = 0.003, tau_plus: float = 20.0, tau
     Its noise in proportion to w is left out: it widens the distribution and does not move the mean. Source: van Rossum, Bi
     & Turrigiano 2000, J Neurosci 20:8812.
     """
-    return pair(c_p, c_d, tau_plus, tau_minus, depression=Power(1.0))
+    source = "van Rossum, Bi & Turrigiano 2000, J Neurosci 20:8812, without its noise"
+    return pair(c_p, c_d, tau_plus, tau_minus, depression=Power(1.0), source=source)
 
 
 def morrison(
@@ -134,7 +138,8 @@ def triplet(
     )
     used = tuple(m for m in terms if m.gain)
     named = {f for m in used for f in m.factors}
-    return SpikeRule({n: t for n, t in traces.items() if n in named}, used)
+    source = "Pfister & Gerstner 2006, J Neurosci 26:9673, eqs 3 and 4"
+    return SpikeRule({n: t for n, t in traces.items() if n in named}, used, source=source)
 
 
 class TripletSet(NamedTuple):
@@ -172,6 +177,7 @@ def symmetric(A: float = 0.01, tau: float = 20.0) -> SpikeRule:
     return SpikeRule(
         {"r1": Trace("pre", tau, parameter="tau_plus"), "o1": Trace("post", tau, parameter="tau_minus")},
         (Term(A, ("post", "r1"), parameter="A_plus"), Term(A, ("pre", "o1"), parameter="A_minus")),
+        source="symmetric window, as under dopamine: Brzosko et al. 2017, eLife 6:e27756",
     )
 
 
@@ -190,4 +196,5 @@ def inhibitory(eta: float = 1e-2, rho0: float = 3.0, tau: float = 20.0) -> Spike
             Term(eta, ("pre", "o1"), parameter="A_plus"),
             Term(-eta * alpha, ("pre",), parameter="alpha"),
         ),
+        source="Vogels, Sprekeler, Zenke, Clopath & Gerstner 2011, Science 334:1569",
     )
