@@ -190,8 +190,15 @@ def disagreements(
             continue
         for reference, x, y in zip(REFERENCES, of_a[n], of_b[n], strict=True):
             if x != y:
-                lines.append(f"{n} against {reference}: {words[x]} in {names[0]}, {words[y]} in {names[1]}")
+                p, q = (said_p(of[n].get(f"p_vs_{reference}")) for of in (a, b))
+                lines.append(
+                    f"{n} against {reference}: {words[x]} in {names[0]} ({p}), {words[y]} in {names[1]} ({q})"
+                )
     return lines
+
+
+def said_p(p: float | None) -> str:
+    return "no test" if p is None else f"p {p:.2g}"
 
 
 def ranked(scores: Mapping[str, Sequence[float | None]], lower_is_better: bool = False) -> list[str]:

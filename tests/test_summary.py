@@ -151,8 +151,8 @@ def test_disagreements_are_listed() -> None:
     a = {"x": entry((0.04, 0.01), (0.01, 0.9)), "y": entry((0.04, 0.01)), "gone": entry((0.04, 0.01))}
     b = {"x": entry((-0.04, 0.01), (0.01, 0.8)), "y": entry((0.04, 0.2)), "new": entry((0.04, 0.01))}
     assert disagreements(a, b) == [
-        "x against frozen: higher in A, lower in B",
-        "y against frozen: higher in A, not resolved in B",
+        "x against frozen: higher in A (p 0.01), lower in B (p 0.01)",
+        "y against frozen: higher in A (p 0.01), not resolved in B (p 0.2)",
         "gone: only in A",
         "new: only in B",
     ]
@@ -172,7 +172,7 @@ def test_two_manifests_on_the_command_line(tmp_path: Path, capsys: pytest.Captur
     command = [sys.executable, "-m", "neurosim.summary", path["a"], path["b"]]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.returncode == 1 and done.stderr == ""
-    assert done.stdout == f"x against frozen: higher in {path['a']}, not resolved in {path['b']}\n"
+    assert done.stdout == f"x against frozen: higher in {path['a']} (p 0.01), not resolved in {path['b']} (p 0.2)\n"
 
 
 # ---------------------------------------------------------------------------------------------- order and families
