@@ -6,13 +6,14 @@
 Delta t = t_post - t_pre, times in ms, rates in Hz. A spike time that is no multiple of dt is rounded to the nearest step, each
 spike for itself (halves up); ValueError where two spikes of one train fall into one step. The first spike is in step 0, the
 last in step T - 1. Decays are exact, so a protocol whose times are all multiples of a long dt needs no shorter one: 60 pairs
-at 0.1 Hz with Delta t = 10 ms have 590 s and 59,002 steps of 10 ms. But dt must not exceed any time constant of the rule.
+at 0.1 Hz with Delta t = 10 ms last 590 s, 59,002 steps of 10 ms. But dt must not exceed any time constant of the rule.
+Trains take 4 bytes a step, lane and side (torch's default dtype); `changes` computes in float64, skipping long silences.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,8 @@ from neurosim.plasticity import Record, Rule
 
 __all__ = ["Trains", "bursts", "changes", "frequency", "pairs", "poisson", "quadruplets", "together", "triplets"]
 
-SPAN = 1 << 21  # numbers of a train that are worked on at once, in float64
+SPAN = 1 << 21  # numbers of a train that are shown to a rule at once, in float64
+QUIET = 64  # steps without a spike that are not shown: it costs less to begin a new span
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,17 +229,34 @@ def changes(rule: Rule, trains: Trains, w: float | Tensor = 0.5) -> Tensor:
     """The change [B] (float64) that a rule makes in the weight of each lane's own synapse, from w at first (or w [B]).
 
     The lanes are the channels of a grouped convolution of size 1, so `outer` keeps them apart: each has a neuron of its own.
-    The weight that the rule sees is w throughout. Long trains are shown in spans, the rule's state carried from one to
-    the next; the whole at once to a rule that forgets at a trial's end.
+    The weight that the rule sees is w throughout. Trains are shown in spans, the rule's state carried from one to the
+    next: long ones, and those of a rule of `traces` between long silences, over which its traces decay at once, exactly.
+    A rule that forgets at a trial's end is shown the whole.
     """
-    T, B = trains.pre.shape[:2]
+    B = trains.lanes
     synapse = nn.Conv1d(B, B, 1, groups=B, bias=False, device="meta")  # geometry only
     weight = torch.as_tensor(w, dtype=torch.float64, device=trains.pre.device).expand(B).reshape(B, 1, 1)
-    k = T if getattr(rule, "forget", False) else max(1, SPAN // B)
+    traces: Mapping[str, Any] = getattr(rule, "traces", {})
     state: dict[str, Any] = {}
-    dw = torch.zeros_like(weight)
-    for t in range(0, T, k):
-        pre, post = (x[t : t + k].double().reshape(-1, 1, B, 1) for x in (trains.pre, trains.post))  # [t, 1, B, 1]
+    dw, shown = torch.zeros_like(weight), 0
+    for start, stop in [(0, len(trains.pre))] if getattr(rule, "forget", False) else spans(trains, bool(traces)):
+        silence = (start - shown) * trains.dt
+        state |= {n: state[n] * math.exp(-silence / t.tau) for n, t in traces.items() if n in state}
+        pre, post = (x[start:stop].double().reshape(-1, 1, B, 1) for x in (trains.pre, trains.post))  # [t, 1, B, 1]
         rec = Record("synapse", synapse, weight, pre, u=post, post=post, slope=post, state={}, dt=trains.dt)
-        dw = dw + rule.update(rec, {}, state)
+        dw, shown = dw + rule.update(rec, {}, state), stop
     return dw.flatten()
+
+
+def spans(trains: Trains, skip: bool) -> Iterator[tuple[int, int]]:
+    """(first step, end) of the parts to be shown: SPAN numbers at most, and if `skip`, without silences of over QUIET steps."""
+    T, most = len(trains.pre), max(1, SPAN // trains.lanes)
+    parts = [(0, T)]
+    if skip:
+        spikes = ((trains.pre + trains.post).sum((1, 2)) > 0).nonzero().flatten()
+        cut = (spikes.diff() > QUIET).nonzero().flatten()
+        last = spikes[cut].tolist() + spikes[-1:].tolist()
+        parts = list(zip([0] + spikes[cut + 1].tolist(), [t + 1 for t in last] or [T], strict=True))
+    for start, stop in parts:
+        for t in range(start, stop, most):
+            yield t, min(t + most, stop)
