@@ -42,7 +42,8 @@ class Plan:
 
     @property
     def name(self) -> str:
-        return f"compare-{self.slug}-{self.network}{'-full' if self.full else ''}"
+        start = f"-from{self.seeds.start}" if self.seeds.start else ""
+        return f"compare-{self.slug}-{self.network}{'-full' if self.full else ''}{start}"
 
     @property
     def total(self) -> int:
@@ -224,10 +225,11 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
 
 
 def kept(rows: list[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
-    """The rows of the CSV, six digits each. Of more than ten seeds less, so that it stays below 1 MB: scores at the epochs
+    """The rows of the CSV, six digits each. Of more than ten seeds less, so that it stays below 1 MB: five digits, scores at
 
-    where alignment was measured, no losses, and the null of other recipes than backprop at the last of them.
+    the epochs where alignment was measured, no losses, and the null of other recipes than backprop at the last of them.
     """
+    few = seeds <= 10
     told = {r["epoch"] for r in rows if r["quantity"] == "alignment"}
     last = max(told, default=0)
 
@@ -236,7 +238,7 @@ def kept(rows: list[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
             return False
         return not r["quantity"].startswith("null") or r["recipe"] == "backprop" or r["epoch"] == last
 
-    return [r | {"value": float(f"{r['value']:.6g}")} for r in rows if seeds <= 10 or not told or wanted(r)]
+    return [r | {"value": float(f"{r['value']:.{6 if few else 5}g}")} for r in rows if few or not told or wanted(r)]
 
 
 def show(plan: Plan, manifest: dict[str, Any], png: Path, as_json: bool) -> None:
