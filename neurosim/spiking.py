@@ -26,10 +26,10 @@ def positive(neuron: Any, *names: str) -> None:
 
 
 def steps_of(period: float, dt: float | None) -> int:
-    """A period in whole steps, rounded. ValueError where dt is missing."""
+    """A period in whole steps; a rest is cut off, as in Brian2. ValueError where dt is missing."""
     if dt is None:
         raise ValueError("dt: given None, but a spiking neuron needs Batch(dt=...) in ms per step")
-    return round(period / dt)
+    return int(period / dt + 1e-3)
 
 
 def reset(s: Mapping[str, Tensor], u: Tensor, v_rest: float, v_reset: float, refractory: int) -> tuple[Any, Any, Any]:
@@ -86,6 +86,10 @@ class LIF:
 def below_threshold(neuron: Any) -> None:
     if not neuron.v_reset < neuron.v_threshold:
         raise ValueError(f"v_reset: given {neuron.v_reset}, it must lie below v_threshold = {neuron.v_threshold}")
+    not_negative(neuron)
+
+
+def not_negative(neuron: Any) -> None:
     if not neuron.refractory >= 0:
         raise ValueError(f"refractory: given {neuron.refractory}, it must not be negative")
 
@@ -160,6 +164,7 @@ class AdEx:
         positive(self, "C", "g_L", "Delta_T", "tau_w")
         if not self.v_reset < self.v_peak:
             raise ValueError(f"v_reset: given {self.v_reset}, it must lie below v_peak = {self.v_peak}")
+        not_negative(self)
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
         v, since, free = reset(s, u, self.E_L, self.v_reset, steps_of(self.refractory, dt))

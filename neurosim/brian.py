@@ -1,0 +1,164 @@
+"""Brian2, the independent reference of spike-timing rules and neurons: what they do there, and their code for it.
+
+    synapse_code(rule), script(rule)     the rule as model, on_pre, on_post ...; a whole program to paste (`brian_rules.py`)
+    run_rule(rule, pre, post, w, dt)     the change of w that Brian2 finds, in its runtime or as C++
+    neuron_code(neuron)                  the neuron as equations, threshold, reset ... (`brian_neurons.py`)
+    run_neuron(neuron, u, dt)            its spikes and states as Brian2 finds them
+
+Printing needs no Brian2; running leaves its device, preferences and clock as they were. Times in ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from neurosim.brian_neurons import NeuronCode, Quantity, neuron_code
+from neurosim.brian_rules import SynapseCode, script, synapse_code
+from neurosim.neurons import Neuron
+from neurosim.rules.spike_rule import SpikeRule
+
+__all__ = [
+    "NeuronCode",
+    "Quantity",
+    "Run",
+    "SynapseCode",
+    "neuron_code",
+    "run_neuron",
+    "run_rule",
+    "script",
+    "synapse_code",
+]
+
+
+@contextmanager
+def device(standalone: bool) -> Iterator[Any]:
+    """brian2, with its runtime device or a C++ one that builds in a folder of its own; the former device comes back."""
+    import brian2
+    from brian2.devices.device import get_device, reset_device, set_device
+
+    if not standalone:
+        set_device("runtime")
+        try:
+            yield brian2
+        finally:
+            reset_device()
+        return
+    if "cpp_standalone" in type(get_device()).__module__:
+        raise ValueError("standalone: given True, but Brian2 is in C++ standalone mode already and has one such device")
+    with TemporaryDirectory(prefix="neurosim_brian_") as folder:
+        set_device("cpp_standalone", directory=folder, with_output=False)
+        own = get_device()
+        try:
+            yield brian2
+        finally:
+            own.reinit()
+            reset_device()
+
+
+def quantities(brian2: Any, namespace: Mapping[str, Quantity]) -> dict[str, Any]:
+    return {n: q.value * getattr(brian2, q.unit) if q.unit else q.value for n, q in namespace.items()}
+
+
+def check_shapes(pre: Tensor, post: Tensor, w: Tensor, dt: float) -> None:
+    if pre.dim() != 2 or post.dim() != 2 or len(pre) != len(post):
+        raise ValueError(f"pre, post: given {list(pre.shape)} and {list(post.shape)}, expected [T, N] of the same T")
+    shapes = [[post.shape[1], pre.shape[1]], *([[pre.shape[1]]] if pre.shape[1] == post.shape[1] else [])]
+    if list(w.shape) not in shapes:
+        raise ValueError(f"w: given the shape {list(w.shape)}, allowed are {' or '.join(map(str, shapes))}")
+    if not dt > 0:
+        raise ValueError(f"dt: given {dt}, a step must be a positive number of ms")
+
+
+def run_rule(
+    rule: SpikeRule,
+    pre: Tensor,
+    post: Tensor,
+    w: Tensor,
+    dt: float,
+    third: Mapping[str, Tensor] = {},
+    w_min: float | None = None,
+    w_max: float | None = None,
+    standalone: bool = False,
+) -> Tensor:
+    """The change of w under trains of 0 and 1, pre [T, N], post [T, M], as Brian2 finds it.
+
+    w [M, N] is all-to-all, w [N] one-to-one (M = N). `third` are modulators, [T] or [T, M]. `standalone` builds and runs C++.
+    ValueError for shapes that do not fit and modulators that lack, Unsupported where the rule cannot be printed.
+    """
+    check_shapes(pre, post, w, dt)
+    code = synapse_code(rule, w_min, w_max)
+    if lacking := set(code.third) - set(third):
+        raise ValueError(f"third: given {sorted(third)}, but the rule reads {sorted(lacking)[0]}")
+    with device(standalone) as b:
+        step = dt * b.ms
+        ns = quantities(b, code.namespace)
+        for n in code.third:
+            M = third[n].double().reshape(len(pre), -1).expand(-1, post.shape[1])
+            ns[n] = b.TimedArray(M.numpy(), dt=step)
+        groups = []
+        for x in (pre, post):
+            t, i = x.nonzero().T.numpy()
+            groups.append(b.SpikeGeneratorGroup(x.shape[1], i, t * step, dt=step))
+        S = b.Synapses(
+            *groups, code.model, on_pre=code.on_pre, on_post=code.on_post, method="exact", namespace=ns, dt=step
+        )
+        j, i = torch.ones(w.shape).nonzero().T.numpy()[[0, -1]]
+        S.connect(i=i, j=j)
+        S.w = w.double().flatten().numpy()
+        for n, x in code.start.items():
+            getattr(S, n).set_item(slice(None), x, namespace={})
+        for when, text in (("before", code.before), ("after", code.after)):
+            if text:
+                S.run_regularly(text, when=f"{when}_synapses", dt=step)
+        b.Network(*groups, S).run(len(pre) * step, namespace={})
+        return torch.tensor(S.w[:]).reshape(w.shape) - w
+
+
+class Run(NamedTuple):
+    """What a neuron did: y [T, N], and its states as of after each step, before the reset, {name: [T, N]}."""
+
+    y: Tensor
+    states: dict[str, Tensor]
+
+
+def run_neuron(neuron: Neuron, u: Any, dt: float, standalone: bool = False) -> Run:
+    """`scan` in Brian2: a neuron's answer to u [T, N] (or the pair (u_e, u_i), see `ConductanceLIF`), in its units.
+
+    Unsupported where the neuron cannot be printed. Poisson draws numbers of Brian2's own.
+    """
+    code = neuron_code(neuron)
+    parts = u if isinstance(u, tuple) else (u,) if len(code.drive) == 1 else (u.clamp(min=0), (-u).clamp(min=0))
+    if len(parts) != len(code.drive) or any(p.dim() != 2 for p in parts) or not dt > 0:
+        given = [list(p.shape) for p in parts]
+        raise ValueError(
+            f"u, dt: given the shapes {given} and {dt}, expected {len(code.drive)} of [T, N], and dt > 0 in ms"
+        )
+    with device(standalone) as b:
+        step = dt * b.ms
+        ns = quantities(b, code.namespace)
+        for (n, unit), p in zip(code.drive.items(), parts, strict=True):
+            ns[n] = b.TimedArray(p.double().numpy() * (getattr(b, unit) if unit else 1), dt=step)
+        T, N = parts[0].shape
+        events = {k: getattr(code, k) for k in ("threshold", "reset") if getattr(code, k)}
+        held = {"refractory": ns[code.refractory]} if code.refractory else {}
+        G = b.NeuronGroup(N, code.model, method=code.method, namespace=ns, dt=step, **events, **held)
+        for n, x in code.start.items():
+            getattr(G, n).set_item(slice(None), x, namespace={})
+        for when, text in code.each_step.items():
+            G.run_regularly(text, when=when, dt=step)
+        seen = b.StateMonitor(G, list(code.states), record=True, when="after_thresholds", dt=step)
+        spikes = b.SpikeMonitor(G) if code.threshold else None
+        b.Network(G, seen, *([spikes] if spikes is not None else [])).run(T * step, namespace={})
+        units = {n: float(getattr(b, unit)) if unit else 1.0 for n, unit in code.states.items()}
+        states = {n: torch.tensor(getattr(seen, f"{n}_")).T / units[n] for n in units}
+        if spikes is None:
+            return Run(states.pop("y"), states)
+        y = torch.zeros(T, N, dtype=torch.float64)
+        y[(torch.tensor(spikes.t_[:]) / float(step)).round().long(), torch.tensor(spikes.i[:]).long()] = 1
+        return Run(y, states)
