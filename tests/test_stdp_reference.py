@@ -206,7 +206,6 @@ def shown(rule, pre, post, dt=1.0):
         pytest.param(
             lambda: homeostatic_triplet(tau_hom=0.0),
             "tau_hom: given 0.0, .* positive number of ms",
-            marks=pytest.mark.xfail(raises=ZeroDivisionError, strict=True, reason="it divides before it looks"),
         ),
         (lambda: pair(A_plus=-0.1), "A_plus: given -0.1, an amplitude is not negative"),
         (lambda: triplet(A3_minus=-0.1), "A3_minus: given -0.1, an amplitude is not negative"),

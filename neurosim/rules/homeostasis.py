@@ -37,6 +37,8 @@ def homeostatic_triplet(
     amplitudes({"A3_plus": A3_plus})
     if not rho0 > 0:
         raise ValueError(f"rho0: given {rho0}, the rate to hold must be a positive number of Hz")
+    for name, tau in (("tau_minus", tau_minus), ("tau_hom", tau_hom)):
+        Trace("post", tau, parameter=name)  # says so where it is not positive, before it divides
     A2_minus = A3_plus * tau_plus * tau_y / (tau_minus * rho0) / 1000  # at rbar = 1 Hz
     return SpikeRule(
         {
