@@ -63,6 +63,23 @@ def outer(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:
     return weight_of(pre, rec.weight.shape, post, m.stride, m.padding, m.dilation, m.groups)
 
 
+def outer_by_patches(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:
+    """`outer`, a convolution as a matmul of every place's neighbourhood of pre, [samples, fan-in, places], with post.
+
+    On a CPU several times faster than `convolution_backward` where pre has few channels; where the convolution is not a plain
+    one (dilated, grouped, padded by more than zeros) it is `outer`.
+    """
+    m, r = rec.synapse, rank(rec.synapse)
+    if r == 1 or m.padding_mode != "zeros" or isinstance(m.padding, str) or {*m.dilation, m.groups} != {1}:
+        return outer(rec, pre, post)
+    x = F.pad(pre.reshape(-1, *pre.shape[-r:]), [p for q in reversed(m.padding) for p in (q, q)])
+    for d, (size, step) in enumerate(zip(m.kernel_size, m.stride, strict=True)):
+        x = x.unfold(2 + d, size, step)  # [samples, C, *places, *window]
+    x = x.permute(0, 1, *range(1 + r, 2 * r), *range(2, 1 + r)).flatten(1, r).flatten(2)
+    y = post.reshape(-1, *post.shape[-r:]).flatten(2)
+    return (x @ y.mT).sum(0).T.reshape(rec.weight.shape)
+
+
 def outer_by_vjp(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:
     """The reference of `outer`: the vector-Jacobian product of `send` in the weight. Any synapse, slower."""
     return vjp(lambda w: send(rec.synapse, pre, w), torch.zeros_like(rec.weight))[1](post)[0]

@@ -1,7 +1,10 @@
 """Exponential filters in time, along axis 0: exact decay a = exp(-dt / tau), carried state, forward and backward.
 
 The timing contract of the package: within a step, decay, then pre spikes, then post spikes; a trace is read before its
-own bump, so a coincident pair potentiates.
+own bump, so a coincident pair potentiates. A filter of T steps is kept as T + 1 numbers, with where it starts from among
+them: what a trace is just before its bump at t is a times what it was after the last.
+
+They are written into one tensor, without autograd: inside rules everything is detached.
 """
 
 from __future__ import annotations
@@ -10,30 +13,51 @@ import torch
 from torch import Tensor
 
 
+def filtered(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
+    """z[t] = a z[t-1] + x[t].  x [T, ...] -> z [T + 1, ...], from z[-1] = start on: z[1:] after a bump, a z[:-1] before."""
+    z = _room(x, a)
+    z[0] = start
+    for x_t, last, now in zip(x.unbind(0), z[:-1].unbind(0), z[1:].unbind(0), strict=True):
+        torch.add(x_t, last, alpha=a, out=now)
+    return z
+
+
+def filtered_nearest(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
+    """As `filtered`, but each spike sets z to x[t] instead of adding it: only the nearest spike counts."""
+    z = _room(x, a)
+    z[0] = start
+    for x_t, last, now in zip(x.unbind(0), z[:-1].unbind(0), z[1:].unbind(0), strict=True):
+        torch.where(x_t > 0, x_t.to(z.dtype), a * last, out=now)
+    return z
+
+
+def filtered_end(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
+    """The end of `filtered` alone: a^T start + sum_t a^(T-1-t) x[t]."""
+    T = len(x)
+    age = a ** torch.arange(T - 1, -1, -1, dtype=torch.result_type(x, a), device=x.device)
+    return a**T * start + torch.tensordot(age, x.to(age.dtype), 1)
+
+
+def filtered_back(x: Tensor, a: float) -> Tensor:
+    """g[t] = x[t] + a g[t+1]: what an event at t will have met by the end.  x [T, ...] -> g [T + 1, ...], to g[T] = 0.
+
+    With z = filtered(y, a, start):   sum_t x[t] z[t]  =  start a g[0] + sum_t y[t] g[t],   z and g without their extra step.
+    What is filtered forward on one side of a product may be filtered backward on the other; the start counts as an event
+    just before the first step.
+    """
+    g = _room(x, a)
+    g[-1] = 0
+    steps = list(zip(x.unbind(0), g[:-1].unbind(0), g[1:].unbind(0), strict=True))
+    for x_t, now, following in reversed(steps):
+        torch.add(x_t, following, alpha=a, out=now)
+    return g
+
+
 def trace(x: Tensor, a: float, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """z[t] = a z[t-1] + x[t].  x [T, ...] -> (z, z just before its bump), both [T, ...]; z[-1] = start, else 0."""
-    z = torch.zeros_like(x[0]) if start is None else start
-    after, before = [], []
-    for x_t in x.unbind(0):
-        z = a * z
-        before.append(z)
-        z = z + x_t
-        after.append(z)
-    return torch.stack(after), torch.stack(before)
+    """`filtered` as (z, z just before its bump), both like x."""
+    z = filtered(x, a, 0.0 if start is None else start)
+    return z[1:], a * z[:-1]
 
 
-def nearest_trace(x: Tensor, a: float, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """As `trace`, but each spike sets z to x[t] instead of adding it: only the nearest spike counts."""
-    z = torch.zeros_like(x[0]) if start is None else start
-    after, before = [], []
-    for x_t in x.unbind(0):
-        z = a * z
-        before.append(z)
-        z = torch.where(x_t > 0, x_t, z)
-        after.append(z)
-    return torch.stack(after), torch.stack(before)
-
-
-def backward_trace(x: Tensor, a: float) -> Tensor:
-    """g[t] = x[t] + a g[t+1]: what an event at t will have met by the end of the trial."""
-    return trace(x.flip(0), a)[0].flip(0)
+def _room(x: Tensor, a: float) -> Tensor:
+    return x.new_empty(len(x) + 1, *x.shape[1:], dtype=torch.result_type(x, a))

@@ -24,9 +24,13 @@ from torch import Tensor
 
 from neurosim.neurons import decay
 from neurosim.plasticity import Record, Unsupported, column, outer, rank, units
-from neurosim.traces import backward_trace, nearest_trace, trace
+from neurosim.rules.spike_sides import Part, Seen, Weighted, total
+from neurosim.synapses import outer_by_patches
+from neurosim.traces import filtered, filtered_back, filtered_end, filtered_nearest
 
-BLOCK = 1 << 19  # numbers of a layer's activity that are worked on at once: they fit in the cache
+BLOCK = 1 << 18  # numbers of a layer's activity that are worked on at once: they fit in the cache
+
+Product = tuple[str, tuple[str, ...], "Power | None"]  # event, factors of the large side, f(w)
 
 
 @dataclass(frozen=True)
@@ -118,22 +122,38 @@ class SpikeRule:
         """The same rule with every gain times a factor: a rate of learning."""
         return replace(self, terms=tuple(replace(m, gain=m.gain * factor) for m in self.terms))
 
+    @torch.no_grad()
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         check_trains(rec, self.reads)
         kept = {n: state[n] for n in state if not self.forget or (n in self.traces and self.traces[n].pooled)}
-        z = self._start(rec, kept)
-        dw = torch.zeros_like(rec.weight)
-        for seen in self._blocks(rec, third):
-            after, before = self._run_traces(rec, seen, z)
-            for (_, _, weight), (pre, post) in self._products(seen, after, before).items():
-                product = outer(rec, pre, post)
-                dw = dw + (weight(rec.weight) * product if weight else product)
-            for i, m in enumerate(self.terms):
-                if m.gate is not None:
-                    dw = dw + self._gated(rec, i, m, seen, after, before, kept)
-        lasting = {n: x for n, x in z.items() if self.traces[n].pooled or not self.forget}
+        z, T = self._start(rec, kept), len(rec.pre)
+        told = {n: v.broadcast_to(T, *v.shape[v.dim() - rec.post.dim() + 1 :]) for n, v in third.items()}
+        sides = {"pre": {"pre": rec.pre}, "post": {"post": rec.post, **told}}
+        small, large = ("pre", "post") if rec.pre[0].numel() < rec.post[0].numel() else ("post", "pre")
+        decays = {n: self._decay(n, rec.dt) for n in self.traces}
+        read = {f for m in self.terms for f in (*m.factors, m.gate) if f != self._lone(m, large)}
+        read |= {n for n, t in self.traces.items() if t.nearest}
+        dw: dict[Power | None, Tensor] = {None: torch.zeros_like(rec.weight)}  # by f(w)
+        for s in self._spans(0, T, sides[small][small]):
+            few = self._seen({n: x[s] for n, x in sides[small].items()}, z, decays, read)
+            products, at_start = self._small_sides(few, small, large)
+            for f, n, x in at_start:
+                dw[f] = dw.get(f, 0) + outer_by_patches(rec, **{small: x, large: z[n]})
+            for n in self.traces.keys() - read:  # nobody needs more of them in this trial
+                x = self._bumps(n, (sides["pre"] | sides["post"])[self.traces[n].of][s])
+                z[n] = filtered_end(x, decays[n], z.get(n, 0.0))
+            for t in self._spans(s.start, s.stop, sides[large][large]):
+                many = self._seen({n: x[t] for n, x in sides[large].items()}, z, decays, read)
+                for (event, names, f), (gain, x) in products.items():
+                    c, y = many.product(names, event, sides[large][large][t])
+                    x = x[t.start - s.start : t.stop - s.start]
+                    dw[f] = dw.get(f, 0) + gain * c * outer_by_patches(rec, **{small: x, large: y})
+        for i, m in enumerate(self.terms):
+            if m.gate is not None:  # then the one span is the whole trial
+                dw[None] = dw[None] + self._gated(rec, i, m, {small: few, large: many}, kept)
+        lasting = {n: x.clone() for n, x in z.items() if self.traces[n].pooled or not self.forget}
         state.update(kept | {n: x.mean(0, keepdim=True) if self.traces[n].pooled else x for n, x in lasting.items()})
-        return dw
+        return sum((f(rec.weight) * d for f, d in dw.items() if f), dw[None])
 
     # ------------------------------------------------------------------------------------------ traces
     def _start(self, rec: Record, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -153,104 +173,88 @@ class SpikeRule:
             found[name] = z.expand_as(of[0])
         return found
 
-    def _blocks(self, rec: Record, third: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-        """Spans of the trial, so that what is worked on stays in the cache; the whole where a gate filters backward."""
-        T = len(rec.pre)
-        most = max(rec.pre[0].numel(), rec.post[0].numel())
-        k = T if any(m.gate for m in self.terms) else max(1, min(T, BLOCK // most))
-        told = {n: v.broadcast_to(T, *v.shape[v.dim() - rec.post.dim() + 1 :]) for n, v in third.items()}
-        for t in range(0, T, k):
-            yield {"pre": rec.pre[t : t + k], "post": rec.post[t : t + k], **{n: v[t : t + k] for n, v in told.items()}}
+    def _spans(self, start: int, stop: int, of: Tensor) -> Iterator[slice]:
+        """Spans so short that what is worked on stays in the cache; the whole where a gate filters backward."""
+        k = stop - start if any(m.gate for m in self.terms) else max(1, BLOCK // of[0].numel())
+        for t in range(start, stop, k):
+            yield slice(t, min(t + k, stop))
 
-    def _run_traces(
-        self, rec: Record, seen: Mapping[str, Tensor], z: dict[str, Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Every trace over a span, after and before its bump; z becomes its end."""
-        after, before = {}, {}
-        for name, t in self.traces.items():
-            if rec.dt is not None and t.tau < rec.dt:
-                raise ValueError(
-                    f"{t.parameter or name}: given {t.tau} ms, less than the step dt = {rec.dt} ms: times are in ms"
-                )
-            run = nearest_trace if t.nearest else trace
-            after[name], before[name] = run(seen[t.of] * t.bump, decay(t.tau, rec.dt), z.get(name))
-            z[name] = after[name][-1]
-        return after, before
+    def _seen(
+        self, activity: Mapping[str, Tensor], z: dict[str, Tensor], decays: Mapping[str, float], read: set[str | None]
+    ) -> Seen:
+        """The traces of that activity that are read, over its span; z becomes their end."""
+        paths = {}
+        for n, t in self.traces.items():
+            if t.of in activity and n in read:
+                run = filtered_nearest if t.nearest else filtered
+                paths[n] = run(self._bumps(n, activity[t.of]), decays[n], z.get(n, 0.0))
+                z[n] = paths[n][-1]
+        return Seen(self.traces, activity, paths, decays)
+
+    def _bumps(self, name: str, x: Tensor) -> Tensor:
+        return x if self.traces[name].bump == 1 else x * self.traces[name].bump
+
+    def _decay(self, name: str, dt: float | None) -> float:
+        t = self.traces[name]
+        if dt is not None and t.tau < dt:
+            raise ValueError(
+                f"{t.parameter or name}: given {t.tau} ms, less than the step dt = {dt} ms: times are in ms"
+            )
+        return decay(t.tau, dt)
 
     # ------------------------------------------------------------------------------------------ terms
-    def _products(
-        self, seen: Mapping[str, Tensor], after: Mapping[str, Tensor], before: Mapping[str, Tensor]
-    ) -> dict[tuple[str, tuple[str, ...], Power | None], tuple[Tensor, Tensor]]:
-        """(pre, post) for each product that is needed: terms without gate that share the other side's factor are one.
-
-        At post spikes the pre side is shared (r1 of A2_plus and A3_plus), at pre spikes the post side.
-        """
-        found: dict[tuple[str, tuple[str, ...], Power | None], tuple[Tensor, Tensor]] = {}
-        for m in self.terms:
-            if m.gate is not None:
-                continue
-            event = m.factors[0]
-            sides = self._sides(m)
-            shared = sides["pre" if event == "post" else "post"]
-            key = event, shared, m.weight
-            pre, post = (self._factor(sides[s], s, event, seen, after, before) for s in ("pre", "post"))
-            if key in found:
-                pre, post = (found[key][0], found[key][1] + m.gain * post) if event == "post" else (
-                    found[key][0] + m.gain * pre, found[key][1]
-                )  # fmt: skip
-            else:
-                pre, post = (pre, m.gain * post) if event == "post" else (m.gain * pre, post)
-            found[key] = pre, post
-        return found
-
     def _sides(self, m: Term) -> dict[str, tuple[str, ...]]:
         of = {f: self.traces[f].of if f in self.traces else f for f in m.factors}
         pre = tuple(f for f in m.factors if of[f] == "pre")
         return {"pre": pre, "post": tuple(f for f in m.factors if of[f] != "pre")}
 
-    def _factor(
-        self,
-        names: tuple[str, ...],
-        side: str,
-        event: str,
-        seen: Mapping[str, Tensor],
-        after: Mapping[str, Tensor],
-        before: Mapping[str, Tensor],
-    ) -> Tensor:
-        """The product of one side's factors; ones where there are none."""
-        product: Tensor | None = None
-        for f in names:
-            of = self.traces[f].of if f in self.traces else f
-            if f not in self.traces:
-                v = seen[f]
-            elif of in ("pre", "post") and not (of == "pre" and event == "post"):
-                v = before[f]  # own bump not yet seen; at a pre spike the post spikes of this step are still to come
-            else:
-                v = after[f]
-            product = v if product is None else product * v
-        return torch.ones_like(seen[side]) if product is None else product.expand_as(seen[side])
+    def _lone(self, m: Term, side: str) -> str | None:
+        """The all-to-all trace that is all of that side of a term at once, if it is so."""
+        names = self._sides(m)[side]
+        t = self.traces.get(names[0]) if len(names) == 1 and m.gate is None else None
+        return names[0] if t is not None and t.of == side and not t.nearest else None
+
+    def _small_sides(
+        self, seen: Seen, small: str, large: str
+    ) -> tuple[dict[Product, Weighted], list[tuple[Power | None, str, Tensor]]]:
+        """The small side of each product that is needed; and by trace, what meets what the trace starts from.
+
+        Terms without gate that share event, the large side's factors and f(w) are one product. Where the large side is a
+        trace alone, z[t] = a z[t-1] + s[t], the small side p is filtered backward instead, g[t] = p[t] + a g[t+1], and
+        meets the spikes s, as those of other terms do:
+            read after its bump     sum_t p[t] z[t]      =  a g[0] z[-1]  +  sum_t g[t] s[t]
+            read before it          sum_t p[t] a z[t-1]  =  a g[0] z[-1]  +  sum_t a g[t+1] s[t]
+        """
+        parts: dict[Product, list[Part]] = {}
+        lone: dict[Product, list[Part]] = {}
+        for m in self.terms:
+            if m.gate is None and m.gain:
+                event, sides = m.factors[0], self._sides(m)
+                c, x = seen.read(sides[small], event)
+                group = lone if self._lone(m, large) else parts
+                part = m.gain * c, x or [torch.ones_like(seen.activity[small])]
+                group.setdefault((event, sides[large], m.weight), []).append(part)
+        at_start = []
+        for (event, (name,), f), some in lone.items():
+            a, (gain, p) = seen.decays[name], total(some)
+            g = filtered_back(p, a)
+            c, met = (a, g[1:]) if seen.before(name, event) else (1.0, g[:-1])
+            at_start.append((f, name, gain * a * g[0]))
+            parts.setdefault((large, (large,), f), []).append((gain * c * self.traces[name].bump, [met]))
+        return {key: total(some) for key, some in parts.items()}, at_start
 
     # ------------------------------------------------------------------------------------------ eligibility
-    def _gated(
-        self,
-        rec: Record,
-        i: int,
-        m: Term,
-        seen: Mapping[str, Tensor],
-        after: Mapping[str, Tensor],
-        before: Mapping[str, Tensor],
-        kept: dict[str, Tensor],
-    ) -> Tensor:
+    def _gated(self, rec: Record, i: int, m: Term, seen: Mapping[str, Seen], kept: dict[str, Tensor]) -> Tensor:
         """sum_t M[t] e[t] = sum_t (M filtered backward)[t] product[t], and what an earlier trial left of e."""
-        sides, event, gate = self._sides(m), m.factors[0], str(m.gate)
-        pre = self._factor(sides["pre"], "pre", event, seen, after, before)
-        post = m.gain * self._factor(sides["post"], "post", event, seen, after, before)
+        sides, event, gate, post = self._sides(m), m.factors[0], str(m.gate), seen["post"]
+        (c, x), (d, y) = (seen[n].product(sides[n], event, of) for n, of in (("pre", rec.pre), ("post", rec.post)))
+        y = m.gain * c * d * y
         a = decay(m.tau_e, rec.dt)
-        M = ((after[gate] if gate in after else seen[gate]) * rec.dt).expand_as(rec.post)
-        dw = outer(rec, pre, post * backward_trace(M, a))
+        M = ((post.z[gate][1:] if gate in post.z else post.activity[gate]) * rec.dt).expand_as(rec.post)
         f = m.weight(rec.weight) if m.weight else 1.0
+        dw = f * outer(rec, x, y * filtered_back(M, a)[:-1])
         if self.forget:
-            return f * dw
+            return dw
         if rank(rec.synapse) > 1 or rec.pre.shape[1] > 1:
             raise Unsupported(
                 f"{rec.name}: the eligibility left at a trial's end is weight-shaped per lane and is carried for one "
@@ -259,8 +263,8 @@ class SpikeRule:
         T, key = len(M), f"e{i}"
         age = a ** torch.arange(T, dtype=M.dtype, device=M.device).reshape(-1, *[1] * (M.dim() - 1))
         old = kept.get(key, torch.zeros_like(rec.weight))
-        kept[key] = a**T * old + f * outer(rec, pre, post * age.flip(0))
-        return f * dw + column(rec, units(rec, M * age * a).sum(0)) * old
+        kept[key] = a**T * old + f * outer(rec, x, y * age.flip(0))
+        return dw + column(rec, units(rec, M * age * a).sum(0)) * old
 
 
 def check_trains(rec: Record, reads: Collection[str]) -> None:
@@ -284,5 +288,6 @@ def check_trains(rec: Record, reads: Collection[str]) -> None:
 
 
 def is_train(x: Tensor) -> bool:
-    """Is every number 0 or 1?"""
-    return bool(((x == 0) | (x == 1)).all())
+    """Is every number 0 or 1?  x - x x is 0 for no other; spans of the trial, so that it stays in the cache."""
+    k = max(1, BLOCK // max(1, x[0].numel()))
+    return all(torch.addcmul(s, s, s, value=-1).abs_().sum() == 0 for s in x.split(k))
