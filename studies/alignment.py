@@ -20,7 +20,7 @@ Expected: 1 for backprop; feedback alignment starts near 0 (random B) and ends a
 turns towards B (Lillicrap et al. 2016, Nat Commun 7:13276); Kolen-Pollack, whose B follows W, ends above it (Akrout et
 al. 2019, NeurIPS). With Gaussian weights sign(W) has cosine sqrt(2 / pi) with W, so sign-symmetric feedback starts at
 (2 / pi)^(d/2) where credit has come down through d synapses. Perturbation points uphill on average, if only a little in
-a single draw. Hebbian rules see no error: near chance.
+a single draw. Hebbian rules see no error and no W: between 0 and shuffled credit (whose band in hidden2 need not hold 0).
 
 Reported, not claimed: does the final alignment rank the recipes as the final test accuracy does? On digits after 6 epochs
 it does (Spearman .80 in hidden1, .83 in hidden2). But most of that is the gap between those above and below .3: beyond a
@@ -237,8 +237,8 @@ def claims_of(rows: Sequence[Mapping], task: str) -> list[dict]:
         for slug in sorted(there.intersection(HEBBIAN)):
             low, high = at(end, slug, layer, "null_low"), at(end, slug, layer, "null_high")
             value, own = at(end, slug, layer), at(end, slug, layer, "own_null")
-            beyond = max(low - value, value - high, 0.0)
-            add(f"{slug} at the end, beyond 95 % of shuffled credit, {layer}", beyond, "<=", 0, 0.05, "no error")
+            beyond = max(min(low, 0.0) - value, value - max(high, 0.0), 0.0)  # 0: what knows no W has
+            add(f"{slug} at the end, beyond 0 and 95 % of shuffled credit, {layer}", beyond, "<=", 0, 0.05, "no error")
             add(f"{slug} at the end, minus its own chance, {layer}", value - own, "within", 0, 1e-5, "no target")
         for slug in sorted(there.intersection(PERTURBED)):
             mean = float(np.mean(curve_of(rows, slug, "alignment", layer)))
