@@ -14,7 +14,7 @@ from torch import Tensor
 from neurosim.neurons import decay
 from neurosim.plasticity import Record, outer
 from neurosim.rules.spike_rule import BLOCK, check_trains
-from neurosim.traces import trace
+from neurosim.traces import filtered
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class Clopath:
 
     def _span(self, rec: Record, X: Tensor, u: Tensor, dt: float, s: dict[str, Tensor]) -> Tensor:
         """dW over a span; s becomes its end."""
-        xbar = filtered(rec, s, "xbar", X / dt, decay(self.tau_x, dt), 0.0)
+        xbar = low_passed(rec, s, "xbar", X / dt, decay(self.tau_x, dt), 0.0)
         ubar_minus = self._delayed(rec, s, "ubar_minus", u, decay(self.tau_minus, dt), dt)
         ubar_plus = self._delayed(rec, s, "ubar_plus", u, decay(self.tau_plus, dt), dt)
         A_LTD: Tensor | float = self.A_LTD
         if self.u_ref is not None:
-            ubar_bar = filtered(rec, s, "ubar_bar", u - self.theta_minus, decay(self.tau_bar, dt), self.u_ref)
+            ubar_bar = low_passed(rec, s, "ubar_bar", u - self.theta_minus, decay(self.tau_bar, dt), self.u_ref)
             A_LTD = self.A_LTD * (ubar_bar / self.u_ref) ** 2
         depression = A_LTD * (ubar_minus - self.theta_minus).clamp(min=0)
         potentiation = self.A_LTP * (u - self.theta_plus).clamp(min=0) * (ubar_plus - self.theta_minus).clamp(min=0)
@@ -109,7 +109,7 @@ class Clopath:
 
     def _delayed(self, rec: Record, s: dict[str, Tensor], name: str, u: Tensor, a: float, dt: float) -> Tensor:
         """u low-passed, as it was `delay` before each step began; the last `delay` of it is kept in s."""
-        now = filtered(rec, s, name, u, a, self.theta_minus)
+        now = low_passed(rec, s, name, u, a, self.theta_minus)
         steps = round(self.delay / dt)
         if not steps:
             return now
@@ -119,7 +119,7 @@ class Clopath:
         return whole[: len(now)]
 
 
-def filtered(rec: Record, s: dict[str, Tensor], name: str, x: Tensor, a: float, start: float) -> Tensor:
+def low_passed(rec: Record, s: dict[str, Tensor], name: str, x: Tensor, a: float, start: float) -> Tensor:
     """x low-passed, z <- a z + (1 - a) x, as z was when each step began; s[name] becomes its end."""
     z = s.get(name, torch.full_like(x[0], start))
     if len(z) not in (1, len(x[0])):
@@ -127,10 +127,9 @@ def filtered(rec: Record, s: dict[str, Tensor], name: str, x: Tensor, a: float, 
             f"{rec.name}: a filter left by {len(z)} lanes cannot start {len(x[0])}: keep the batch's size, or use "
             "Clopath(forget=True) if the trial's end clears it"
         )
-    z = z.expand_as(x[0])
-    after, _ = trace((1 - a) * x, a, z)
-    s[name] = after[-1]
-    return torch.cat([z[None], after[:-1]])
+    run = filtered((1 - a) * x, a, z)
+    s[name] = run[-1].clone()
+    return run[:-1]
 
 
 def potential(rec: Record) -> Tensor:
