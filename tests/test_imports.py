@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "neurosim"
-CORE = ("plasticity", "trial", "record", "synapses", "neurons", "traces", "checkpoint")
+CORE = ("plasticity", "trial", "record", "synapses", "neurons", "spiking", "traces", "checkpoint")
 
 
 def module_of(path):
@@ -124,6 +124,10 @@ def test_compare_knows_no_concrete_network_or_task(module):
 def test_cluster_alone_imports_dask_and_only_when_it_is_used():
     users = {m for m, found in IMPORTS.items() if {"dask", "distributed"} & foreign(found)}
     assert users == {"neurosim.cluster"}
+
+
+def test_brian_alone_imports_brian2():
+    assert {m for m, found in IMPORTS.items() if "brian2" in foreign(found)} == {"neurosim.brian"}
 
 
 def test_figures_alone_import_matplotlib():

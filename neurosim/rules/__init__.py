@@ -6,6 +6,7 @@
 from neurosim.neurons import AdaptiveLIF
 from neurosim.plasticity import Rule
 from neurosim.rules.bcm import BCM
+from neurosim.rules.clopath import Clopath
 from neurosim.rules.competitive import SoftHebb, Winners
 from neurosim.rules.eprop import EProp, EPropOnline
 from neurosim.rules.goodness import Goodness
@@ -25,6 +26,7 @@ from neurosim.rules.stdp import (
     triplet,
     van_rossum,
 )
+from neurosim.rules.trace_rule import TraceRule
 
 ALL: dict[str, Rule] = {
     "gradient": Gradient(),
@@ -51,12 +53,15 @@ ALL: dict[str, Rule] = {
     "triplet-full-nearest": PFISTER_GERSTNER["cortex-full-nearest"].rule(),
     "triplet-nearest": PFISTER_GERSTNER["cortex-minimal-nearest"].rule(),
     "homeostatic-triplet": homeostatic_triplet(),
+    "clopath": Clopath(),
+    "trace": TraceRule(),
     "eprop": EProp(AdaptiveLIF(beta=0.1, tau_a=200.0)),
     "eprop-online": EPropOnline(AdaptiveLIF(beta=0.1, tau_a=200.0)),
 }
 
 __all__ = [
-    "ALL", "BCM", "EProp", "EPropOnline", "Goodness", "Gradient", "Hebb", "NeuronNormalised", "Oja", "PFISTER_GERSTNER",
-    "Perturbed", "Power", "RewardedHebb", "Sanger", "SoftHebb", "SpikeRule", "Term", "Trace", "Winners", "bcm_from_triplet",
-    "homeostatic_triplet", "inhibitory", "morrison", "multiplicative", "pair", "symmetric", "triplet", "van_rossum",
+    "ALL", "BCM", "Clopath", "EProp", "EPropOnline", "Goodness", "Gradient", "Hebb", "NeuronNormalised", "Oja",
+    "PFISTER_GERSTNER", "Perturbed", "Power", "RewardedHebb", "Sanger", "SoftHebb", "SpikeRule", "Term", "Trace", "TraceRule",
+    "Winners", "bcm_from_triplet", "homeostatic_triplet", "inhibitory", "morrison", "multiplicative", "pair", "symmetric",
+    "triplet", "van_rossum",
 ]  # fmt: skip
