@@ -147,15 +147,22 @@ def test_one_complex_cell_wins_and_simple_cells_divide():
 def test_rows_claims_and_figure(monkeypatch):
     """A toy of the whole: two seeds, hardly trained; Sanger is the eigenvectors, and the figure comes from rows alone."""
     torch.set_default_dtype(torch.float32)
-    monkeypatch.setattr(study, "stills", lambda X, steps, g: iter([study.Batch(X[:20])]))
-    monkeypatch.setattr(study, "trains", lambda R, steps, g, real=study.trains: real(R, 1, g))
-    monkeypatch.setattr(study, "pooling", lambda d, i, W, steps, g, real=study.pooling: real(d, i, W, 2, g))
     monkeypatch.setattr(study, "gabor_fit", lambda w: (0.5, w))
-    for name, value in (("PATCHES", 600), ("WHOLE", 600), ("UNITS", 5), ("SHOWN", 4)):
+    small = {
+        "PATCHES": 400,
+        "WHOLE": 300,
+        "UNITS": 5,
+        "SHOWN": 4,
+        "LANES": 4,
+        "FILMS": 3,
+        "FRAMES": 4,
+        "STEPS_STILL": 3,
+    }
+    for name, value in (small | {"STEPS_WHOLE": 300, "STEPS_SPIKES": (2, 0), "STEPS_FILMS": (2, 0)}).items():
         monkeypatch.setattr(study, name, value)
     rows, claims = study.run(study.Mode(seeds=2, quick=True))
     held = {c["name"]: c["holds"] for c in claims}
-    assert len(held) == len(claims) and all(h for n, h in held.items() if n.startswith(("oja", "simple")))
+    assert len(held) == len(claims) and all(h for n, h in held.items() if n.startswith(("oja", "F1/F0: simple")))
     drawn = {r["recipe"] for r in rows if r["quantity"] == "weight"}
     assert drawn == {*study.FIELDS, *study.COMPLEX_CELLS} and {r["seed"] for r in rows} == {0, 1}
-    assert len(study.draw(rows, {"seeds": [0, 1]}).axes) == 10 * 4 + 3
+    assert len(study.draw(rows, {"seeds": [0, 1]}).axes) == 10 * 4 + 4
