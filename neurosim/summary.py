@@ -191,9 +191,7 @@ def disagreements(
         for reference, x, y in zip(REFERENCES, of_a[n], of_b[n], strict=True):
             if x != y:
                 p, q = (said_p(of[n].get(f"p_vs_{reference}")) for of in (a, b))
-                lines.append(
-                    f"{n} against {reference}: {words[x]} in {names[0]} ({p}), {words[y]} in {names[1]} ({q})"
-                )
+                lines.append(f"{n} against {reference}: {words[x]} in {names[0]} ({p}), {words[y]} in {names[1]} ({q})")
     return lines
 
 
