@@ -1,0 +1,191 @@
+"""How fast is batched triplet STDP on tensors, beside SpikingJelly's `STDPLearner` (pair rule only)?
+
+    python studies/speed_stdp.py --peer-python PATH        PATH: the Python of an environment with SpikingJelly 2.0
+
+Layers: Linear(784, 100), and Conv2d(1, 32, 5) on 28 x 28; T = 100 steps of a batch of 16; random trains, 5 % of the pre and
+of the post neurons spike at each step, the same trains on both sides, so equal numbers of spikes (in the CSV). Timed is the
+plasticity alone: from given pre and post trains to dW summed over the trial, traces from zero to zero; no forward pass on
+either side, no change of the weights. Ours: one `rule.update`, with its check of the trains. Theirs: the trains put into
+the learner's two monitors, which is what a forward would do, then one `learner.step(on_grad=False)` in multi-step mode,
+with constant amplitudes (`f_pre`, `f_post`), which is cheaper than its default. One thread each, float32; the two processes
+take turns, and what counts is CPU time, since other work may run beside. The claims hold the ratio of the medians of steps
+per CPU second; the figure shows each repetition's.
+
+Expected: 12 times theirs for dense, 3 times for convolutional. The two pair rules are not the same: theirs decays by 1 - 1/tau
+and lets coincident spikes depress as well; the cosine of the two dW is in the CSV.
+
+The peer:   python -m venv PEER; PEER/bin/pip install torch==2.13.0 "numpy<2.4"; PEER/bin/pip install --no-deps
+spikingjelly==2.0.0; PEER/bin/pip install loguru tensorboard.  It needs no torchvision for this.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+
+from neurosim import figures
+from neurosim.plasticity import Record
+from neurosim.rules import pair, triplet
+from neurosim.study import main
+
+SEEDS = 9  # repetitions
+STEPS, BATCH, RATE = 100, 16, 0.05
+BOUNDS = (("dense", 12.0), ("conv", 3.0))
+METRIC = "simulated steps of the whole batch per CPU second"
+PEER_PYTHON = ""  # from the command line
+
+rules = {  # Pfister & Gerstner 2006, all-to-all: the hippocampal full set, the cortical minimal one
+    "triplet, full": triplet(6.1e-3, 6.7e-3, 1.6e-3, 1.4e-3, 946.0, 27.0),
+    "triplet, minimal": triplet(0.0, 6.5e-3, 7.1e-3, 0.0, 101.0, 114.0),
+    "pair": pair(0.01, 0.0105, 20.0, 20.0),
+}
+layers = {
+    "dense": (lambda: nn.Linear(784, 100, bias=False), (784,), (100,)),
+    "conv": (lambda: nn.Conv2d(1, 32, 5, bias=False), (1, 28, 28), (32, 24, 24)),
+}
+peer_program = """
+import json, sys, time
+import torch
+from torch import nn
+from spikingjelly.activation_based.learning import STDPLearner
+torch.set_num_threads(1)
+learners = {}
+for name, synapse in (("dense", nn.Linear(784, 100, bias=False)), ("conv", nn.Conv2d(1, 32, 5, bias=False))):
+    learners[name] = STDPLearner("m", synapse, nn.Identity(), 20.0, 20.0, lambda w: 0.0105, lambda w: 0.01)
+print("ready", flush=True)
+for line in sys.stdin:
+    name, path = json.loads(line)
+    pre, post = torch.load(path)
+    learner = learners[name]
+    learner.reset()
+    start = time.process_time()
+    learner.in_spike_monitor.records.append(pre)
+    learner.out_spike_monitor.records.append(post)
+    dw = learner.step(on_grad=False)
+    seconds = time.process_time() - start
+    torch.save(dw, path)
+    print(seconds, flush=True)
+"""
+
+
+def trains(name, steps, seed):
+    _, pre, post = layers[name]
+    g = torch.Generator().manual_seed(seed)
+    return [(torch.rand(steps, BATCH, *unit, generator=g) < RATE).float() for unit in (pre, post)]
+
+
+def ours(name, rule, pre, post):
+    """(CPU seconds, dW) of one trial."""
+    synapse = layers[name][0]()
+    rec = Record(name, synapse, synapse.weight.detach(), pre, post, post, post, {}, dt=1.0)
+    start = time.process_time()
+    dw = rule.update(rec, {}, {})
+    return time.process_time() - start, dw
+
+
+def theirs(peer, folder, name, pre, post):
+    """The same of the peer's pair rule, in its own process."""
+    path = Path(folder) / "trains.pt"
+    torch.save((pre, post), path)
+    print(json.dumps([name, str(path)]), file=peer.stdin, flush=True)
+    answer = peer.stdout.readline()
+    if not answer:
+        raise ValueError(f"--peer-python: {PEER_PYTHON} stopped while it ran the peer's learner")
+    return float(answer), torch.load(path)
+
+
+def run(mode):
+    if not PEER_PYTHON:
+        raise ValueError(
+            "--peer-python: not given, but it must be the Python of an environment with SpikingJelly (--help)"
+        )
+    threads, steps = torch.get_num_threads(), 10 if mode.quick else STEPS
+    torch.set_num_threads(1)
+    rows = []
+    command = [PEER_PYTHON, "-c", peer_program]
+    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as peer:  # fmt: skip
+        try:
+            if peer.stdout.readline().strip() != "ready":
+                raise ValueError(f"--peer-python: given {PEER_PYTHON}, it cannot import SpikingJelly's STDPLearner")
+            for repeat in range(-1, mode.seeds):  # the first warms up
+                for name in layers:
+                    pre, post = trains(name, steps, repeat + 1)
+                    cell = {k: ours(name, rule, pre, post) for k, rule in rules.items()}
+                    cell["SpikingJelly pair"] = theirs(peer, folder, name, pre, post)
+                    if repeat >= 0:
+                        rows += rows_of(name, repeat, steps, cell, pre, post)
+        finally:
+            peer.stdin.close()
+            peer.wait()
+    torch.set_num_threads(threads)
+    return rows, [
+        figures.claim(f"{layer}, {kind}: ratio of medians", round(ratio(rows, layer, kind), 2), ">=", bound,
+                      source="project target")
+        for layer, bound in BOUNDS for kind in rules if kind != "pair"
+    ]  # fmt: skip
+
+
+def rows_of(layer, repeat, steps, cell, pre, post):
+    at = {"seed": repeat, "layer": layer}
+    found = [at | {"recipe": k, "quantity": "steps per CPU second", "value": steps / s} for k, (s, _) in cell.items()]
+    cosine = torch.cosine_similarity(cell["pair"][1].flatten(), cell["SpikingJelly pair"][1].flatten(), 0).item()
+    counts = (("pre spikes", pre.sum().item()), ("post spikes", post.sum().item()), ("cosine of the pair dW", cosine))
+    return found + [at | {"recipe": "both", "quantity": q, "value": v} for q, v in counts]
+
+
+def timed(rows, layer, kind):
+    key = layer, kind, "steps per CPU second"
+    return [r["value"] for r in rows if (r["layer"], r["recipe"], r["quantity"]) == key]
+
+
+def ratio(rows, layer, kind):
+    return median(timed(rows, layer, kind)) / median(timed(rows, layer, "SpikingJelly pair"))
+
+
+def draw(rows, manifest):
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(figures.STYLE):
+        fig = Figure(figsize=(8, 3.6), layout="constrained")
+        ax = fig.subplots()
+        cells = [(layer, kind, bound) for layer, bound in BOUNDS for kind in rules]
+        for k, (layer, kind, bound) in enumerate(cells):
+            colour = "#2171b5" if layer == "dense" else "#a63603"
+            pairs = zip(timed(rows, layer, kind), timed(rows, layer, "SpikingJelly pair"), strict=True)
+            each = [a / b for a, b in pairs]
+            ax.plot(each, [k] * len(each), ".", color=colour, alpha=0.4, markersize=5)
+            ax.plot(ratio(rows, layer, kind), k, "o", color=colour)
+            text = f"{median(timed(rows, layer, kind)):,.0f} / {median(timed(rows, layer, 'SpikingJelly pair')):,.0f}"
+            ax.annotate(text, (1.01, k), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+            if kind != "pair":
+                ax.plot([bound] * 2, [k - 0.4, k + 0.4], color="#c00000", linewidth=1.5)
+        ax.axvline(1, color="#888888", linestyle="--", linewidth=1)
+        ax.set_xscale("log")
+        ax.set_xticks([1, 2, 3, 5, 8, 12, 20], ["1", "2", "3", "5", "8", "12", "20"])
+        ax.set_xticks([], minor=True)
+        ax.set_yticks(range(len(cells)), [f"{layer}: {kind}" for layer, kind, _ in cells])
+        ax.invert_yaxis()
+        ax.annotate("steps per CPU s\nours / theirs", (1.01, 1.0), xycoords="axes fraction", va="bottom", fontsize=8)
+        ax.set_xlabel(
+            "steps per CPU second / SpikingJelly's pair rule (1)\nlarge: ratio of medians; small: repetitions; red: target"
+        )
+        ax.set_title("STDP on a batch of 16, one thread")
+    return fig
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    if "--peer-python" in arguments[:-1]:
+        at = arguments.index("--peer-python")
+        PEER_PYTHON = arguments[at + 1]
+        del arguments[at : at + 2]
+    raise SystemExit(main(run, draw, arguments))
