@@ -21,7 +21,7 @@ from torch import Tensor
 from neurosim.brian_neurons import NeuronCode, Quantity, neuron_code
 from neurosim.brian_rules import SynapseCode, script, synapse_code
 from neurosim.neurons import Neuron
-from neurosim.rules.spike_rule import SpikeRule
+from neurosim.rules.spike_rule import SpikeRule, is_train
 
 __all__ = [
     "NeuronCode",
@@ -68,6 +68,9 @@ def quantities(brian2: Any, namespace: Mapping[str, Quantity]) -> dict[str, Any]
 def check_shapes(pre: Tensor, post: Tensor, w: Tensor, dt: float) -> None:
     if pre.dim() != 2 or post.dim() != 2 or len(pre) != len(post):
         raise ValueError(f"pre, post: given {list(pre.shape)} and {list(post.shape)}, expected [T, N] of the same T")
+    for name, x in (("pre", pre), ("post", post)):
+        if not is_train(x):
+            raise ValueError(f"{name}: given no train of spikes, it holds other numbers than 0 and 1")
     shapes = [[post.shape[1], pre.shape[1]], *([[pre.shape[1]]] if pre.shape[1] == post.shape[1] else [])]
     if list(w.shape) not in shapes:
         raise ValueError(f"w: given the shape {list(w.shape)}, allowed are {' or '.join(map(str, shapes))}")
@@ -96,7 +99,7 @@ def run_rule(
     if lacking := set(code.third) - set(third):
         raise ValueError(f"third: given {sorted(third)}, but the rule reads {sorted(lacking)[0]}")
     with device(standalone) as b:
-        step = dt * b.ms
+        clock, step = b.Clock(dt * b.ms), dt * b.ms  # one clock for all: the order within a step is that of their slots
         ns = quantities(b, code.namespace)
         for n in code.third:
             M = third[n].double().reshape(len(pre), -1).expand(-1, post.shape[1])
@@ -104,9 +107,9 @@ def run_rule(
         groups = []
         for x in (pre, post):
             t, i = x.nonzero().T.numpy()
-            groups.append(b.SpikeGeneratorGroup(x.shape[1], i, t * step, dt=step))
+            groups.append(b.SpikeGeneratorGroup(x.shape[1], i, t * step, clock=clock))
         S = b.Synapses(
-            *groups, code.model, on_pre=code.on_pre, on_post=code.on_post, method="exact", namespace=ns, dt=step
+            *groups, code.model, on_pre=code.on_pre, on_post=code.on_post, method="exact", namespace=ns, clock=clock
         )
         j, i = torch.ones(w.shape).nonzero().T.numpy()[[0, -1]]
         S.connect(i=i, j=j)
@@ -115,7 +118,7 @@ def run_rule(
             getattr(S, n).set_item(slice(None), x, namespace={})
         for when, text in (("before", code.before), ("after", code.after)):
             if text:
-                S.run_regularly(text, when=f"{when}_synapses", dt=step)
+                S.run_regularly(text, when=f"{when}_synapses", clock=clock)
         b.Network(*groups, S).run(len(pre) * step, namespace={})
         return torch.tensor(S.w[:]).reshape(w.shape) - w
 
@@ -140,19 +143,19 @@ def run_neuron(neuron: Neuron, u: Any, dt: float, standalone: bool = False) -> R
             f"u, dt: given the shapes {given} and {dt}, expected {len(code.drive)} of [T, N], and dt > 0 in ms"
         )
     with device(standalone) as b:
-        step = dt * b.ms
+        clock, step = b.Clock(dt * b.ms), dt * b.ms  # one clock for all: the order within a step is that of their slots
         ns = quantities(b, code.namespace)
         for (n, unit), p in zip(code.drive.items(), parts, strict=True):
-            ns[n] = b.TimedArray(p.double().numpy() * (getattr(b, unit) if unit else 1), dt=step)
+            ns[n] = b.TimedArray(p.detach().double().numpy() * (getattr(b, unit) if unit else 1), dt=step)
         T, N = parts[0].shape
         events = {k: getattr(code, k) for k in ("threshold", "reset") if getattr(code, k)}
         held = {"refractory": ns[code.refractory]} if code.refractory else {}
-        G = b.NeuronGroup(N, code.model, method=code.method, namespace=ns, dt=step, **events, **held)
+        G = b.NeuronGroup(N, code.model, method=code.method, namespace=ns, clock=clock, **events, **held)
         for n, x in code.start.items():
             getattr(G, n).set_item(slice(None), x, namespace={})
         for when, text in code.each_step.items():
-            G.run_regularly(text, when=when, dt=step)
-        seen = b.StateMonitor(G, list(code.states), record=True, when="after_thresholds", dt=step)
+            G.run_regularly(text, when=when, clock=clock)
+        seen = b.StateMonitor(G, list(code.states), record=True, when="after_thresholds", clock=clock)
         spikes = b.SpikeMonitor(G) if code.threshold else None
         b.Network(G, seen, *([spikes] if spikes is not None else [])).run(T * step, namespace={})
         units = {n: float(getattr(b, unit)) if unit else 1.0 for n, unit in code.states.items()}

@@ -19,9 +19,8 @@ from neurosim.rules.spike_rule import SpikeRule, Term, Trace
 
 __all__ = ["SynapseCode", "script", "synapse_code"]
 
-TAKEN = frozenset(
-    "w t dt i j N e pi inf xi lastupdate exp clip int ms Hz mV".split()
-)  # names that mean something there
+# names that mean something else in Brian2 code
+TAKEN = frozenset("w t dt i j N e pi inf xi lastupdate exp clip int ms Hz mV".split())
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def synapse_code(rule: SpikeRule, w_min: float | None = None, w_max: float | Non
         after.append(f"+{value_of(rule, m.gate)}*{e}*dt/ms")
     low, high = (None if x is None else names.of(n, float(x)) for n, x in (("w_min", w_min), ("w_max", w_max)))
     on = {s: [*changed(changes[s], low, high), *filled[s], *bumps[s]] for s in bumps}
-    given = [*rule.traces, *names, *third]
+    given = [*rule.traces, *names, *third, *(f"e_{k}" for k, m in enumerate(rule.terms) if m.gate)]
     for n in given:
         check_name(n)
     if twice := {n for n in given if given.count(n) > 1}:
