@@ -4,7 +4,8 @@ Each rule sees 12 x 12 patches of scikit-learn's two photographs: logarithm of g
 pixels), each patch standardised (`neurosim/tasks/patches.py`). 16 neurons a rule, no two of them connected except where the
 rule itself compares them (Sanger, SoftHebb).
 
-    oja, sanger           linear neurons, all patches at once
+    oja, sanger           linear neurons, all patches in every update: the 144 rows R of X = Q R (R'R = X'X, all that a mean
+                          update of theirs depends on) stand for the 20,000
     bcm                   y = clamp(w x, 0, 30)
     softhebb              patches scaled to length 1
     homeostatic-triplet   triplet STDP with a sliding threshold. Each patch is 100 ms of Poisson spikes from ON and OFF cells,
@@ -28,6 +29,15 @@ Expected: Oja's and Sanger's fields are the eigenvectors of the patches' covaria
 STDP are more selective and nearer to a Gabor function than both floors; BCM's neurons answer more sparsely than the principal
 components. Complex cells answer at all phases, F1/F0 < 1, where the same rule without a trace makes simple ones, and are
 more selective and less modulated than random pools.
+
+Found (5 seeds): selectivity .62 for BCM, .55 for triplet STDP, .47 Oja, .38 SoftHebb, .36 Sanger, against .20 and .26 of the
+floors; R^2 .86, .95, .98, .82, .76 against .11 and .45. So a good Gabor fit alone says little: the first eigenvector, a wave
+over the whole patch, has the best. What tells BCM from it are localised fields and sparse answers (kurtosis 6.1 against 3.1;
+triplet STDP 4.7). Neurons under triplet STDP do not compete, and many learn the same horizontal or vertical edge.
+
+How the settings were found: on seeds 0 and 1 for fields, 0 to 3 for complex cells, by these very measures; later seeds had no
+say. With rho0 = 8 Hz and fewer spikes shown, triplet STDP was hardly more selective than the smooth floor (.29 to .34 in most
+runs). With broadly tuned simple cells (.13 cycles per pixel, s.d. 2.5) units under the trace rule stayed modulated (1.3 to 1.5).
 """
 
 from collections import OrderedDict
@@ -57,23 +67,14 @@ from neurosim.study import Mode, main
 from neurosim.tasks.patches import films, on_off, patches, photographs
 
 METRIC = "orientation selectivity"
-CENTRE, SURROUND, SIZE, PATCHES, WHOLE = 1.0, 2.0, 12, 20_000, 4000  # s.d. and side in pixels; Oja and Sanger see WHOLE
+CENTRE, SURROUND, SIZE, PATCHES = 1.0, 2.0, 12, 20_000  # s.d. and side in pixels
 UNITS, SHOWN, BATCH = 16, 10, 100
 T, DT, LANES, PEAK, GAIN = 50, 2.0, 100, 100.0, 50.0  # steps of ms; patches at once; Hz, Hz per unit of a patch
-DRIVE, RHO0, SPIKE_RATE = (
-    12.0,
-    4.0,
-    200.0,
-)  # mV, mean depolarisation at first (the threshold is 15); Hz; rate of learning
+DRIVE, RHO0, SPIKE_RATE = 12.0, 4.0, 200.0  # mV, mean depolarisation at first (15 is threshold); Hz; rate of learning
 COMPLEX, ANGLES, SHIFTS, CYCLES, WIDTH = 8, 8, 8, 0.2, 3.0  # units; Gabors: cycles per pixel, pixels
-FILMS, FRAMES, SPEED, DELTA = (
-    50,
-    40,
-    2.0,
-    0.1,
-)  # at once, of each, pixels per frame, share of the new frame in the trace
-STEPS_WHOLE, STEPS_STILL, STEPS_SPIKES, STEPS_FILMS = 600, 2000, (200, 600), (100, 200)  # updates; pairs: quick, else
-LEADING = 4
+FILMS, FRAMES, SPEED, DELTA = 50, 40, 2.0, 0.1  # at once, of each, pixels per frame, the new frame's share in the trace
+STEPS_WHOLE, STEPS_STILL, STEPS_SPIKES, STEPS_FILMS = 2500, 2000, (200, 600), (100, 200)  # updates; pairs: quick, else
+LEADING = 8
 FIELDS = ("random", "random-sums", "oja", "sanger", "bcm", "softhebb", "homeostatic-triplet")
 COMPLEX_CELLS = ("random-pools", "no-trace", "trace")
 
@@ -81,7 +82,7 @@ COMPLEX_CELLS = ("random-pools", "no-trace", "trace")
 # ---------------------------------------------------------------------------------------------- learning
 def learned(recipe: Recipe, neuron: object, W0: Tensor, batches: Iterable[Batch]) -> Tensor:
     """The weights of one layer of such neurons after the batches."""
-    layer = Layer(nn.Linear(*reversed(W0.shape), bias=False), neuron)
+    layer = Layer(nn.Linear(*reversed(W0.shape), bias=False, dtype=W0.dtype), neuron)
     with torch.no_grad():
         layer.input.weight.copy_(W0)
     learner = None
@@ -98,6 +99,12 @@ def recipe(name: str, rule: Rule, lr: float, **fields: object) -> Recipe:
 def stills(X: Tensor, steps: int, g: torch.Generator) -> Iterator[Batch]:
     for _ in range(steps):
         yield Batch(X[torch.randint(len(X), (BATCH,), generator=g)])
+
+
+def same_covariance(X: Tensor) -> Batch:
+    """As many samples as X has columns, with the same <x x'>."""
+    R = torch.linalg.qr(X.double(), mode="r").R
+    return Batch(R * (len(R) / len(X)) ** 0.5)
 
 
 def saturating(v: Tensor) -> Tensor:
@@ -193,19 +200,19 @@ def one_seed(images: Sequence[Tensor], seed: int, quick: bool) -> list[dict]:
     g = torch.Generator().manual_seed(seed)
     X = patches(images, PATCHES, SIZE, g)
     W0 = torch.randn(UNITS, SIZE**2, generator=g)
-    whole, small = Batch(X[:WHOLE]), 0.1 * W0
+    small, whole = 0.1 * W0, same_covariance(X)
     sphere = X / X.norm(dim=1, keepdim=True).clamp(min=1e-6)
     found = {
         "random": W0,
         "random-sums": torch.randn(UNITS, len(X), generator=g) @ X,
-        "oja": learned(recipe("oja", Oja(), 0.3), identity, small, repeat(whole, STEPS_WHOLE)),
-        "sanger": learned(recipe("sanger", Sanger(), 0.3), identity, small, repeat(whole, STEPS_WHOLE)),
+        "oja": learned(recipe("oja", Oja(), 0.3), identity, small.double(), repeat(whole, STEPS_WHOLE)),
+        "sanger": learned(recipe("sanger", Sanger(), 0.3), identity, small.double(), repeat(whole, STEPS_WHOLE)),
         "bcm": learned(recipe("bcm", BCM(tau=50), 1e-3), saturating, small, stills(X, STEPS_STILL, g)),
         "softhebb": learned(recipe("softhebb", SoftHebb(0.05), 0.1), identity, small, stills(sphere, STEPS_STILL, g)),
         "homeostatic-triplet": spiking(X, STEPS_SPIKES[not quick], g),
     }
-    C = (whole.x.T @ whole.x).double().numpy()
-    leading = np.linalg.eigh(C)[1][:, ::-1].T
+    x = X.double().numpy()
+    leading = np.linalg.eigh(x.T @ x)[1][:, ::-1].T
     drifting, rows = gratings(SIZE), []
 
     def note(recipe: str, quantity: str, values: Iterable[float]) -> None:
@@ -219,7 +226,7 @@ def one_seed(images: Sequence[Tensor], seed: int, quick: bool) -> list[dict]:
         w = w / np.linalg.norm(w, axis=1, keepdims=True)
         note(name, "selectivity", selectivity(rectified(w)(drifting))[0])
         note(name, "R2", [gabor_fit(field)[0] for field in w[: UNITS // 2 if quick else UNITS]])
-        note(name, "kurtosis", kurtosis(X.double().numpy() @ w.T))
+        note(name, "kurtosis", kurtosis(x @ w.T))
         if name in ("oja", "sanger"):
             note(name, "cosine", np.abs((w * (leading[:UNITS] if name == "sanger" else leading[0])).sum(1)))
         rows += pictures(name, seed, w[:SHOWN])
@@ -275,8 +282,8 @@ def checks(rows: Sequence[Mapping]) -> list[dict]:
     leading = min(float(values[:LEADING].min()) for values in of(rows, "sanger", "cosine").values())
     modulation = {name: float(means(rows, name, "F1/F0").mean()) for name in ("simple-cells", "no-trace", "trace")}
     return [
-        claim("oja: |cosine| with eigenvector 1", first, ">=", 1, 1e-3, eigh),
-        claim(f"sanger: |cosine| with eigenvectors 1 to {LEADING}, least", leading, ">=", 1, 1e-2, eigh),
+        claim("oja: |cosine| with eigenvector 1", first, ">=", 1, 1e-6, eigh),
+        claim(f"sanger: |cosine| with eigenvectors 1 to {LEADING}, least", leading, ">=", 1, 1e-3, eigh),
         *(
             apart(name, floor, quantity, margin)
             for name in ("bcm", "softhebb", "homeostatic-triplet")

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from neurosim.neurons import identity
 from neurosim.receptive import FREQUENCIES, gabor, gabor_fit, gratings, rectified, selectivity
+from neurosim.rules import Oja, Sanger
 from neurosim.tasks.patches import films, on_off, patches, photographs, standardised
 from studies import receptive_fields as study
 
@@ -144,13 +146,21 @@ def test_one_complex_cell_wins_and_simple_cells_divide():
     assert r.tolist() == pytest.approx(want - want.mean())
 
 
+@pytest.mark.parametrize("rule", (Oja(), Sanger()))
+def test_the_rows_of_r_stand_for_all_patches(rule):
+    x, W0 = torch.randn(500, 6) @ torch.randn(6, 6) / 3, torch.randn(4, 6)
+    few = study.same_covariance(x)
+    assert few.x.shape == (6, 6)
+    one, other = (study.learned(study.recipe("it", rule, 0.05), identity, W0, [b] * 5) for b in (study.Batch(x), few))
+    assert (one - W0).norm() > 0.1 and torch.allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
 def test_rows_claims_and_figure(monkeypatch):
     """A toy of the whole: two seeds, hardly trained; Sanger is the eigenvectors, and the figure comes from rows alone."""
     torch.set_default_dtype(torch.float32)
     monkeypatch.setattr(study, "gabor_fit", lambda w: (0.5, w))
     small = {
         "PATCHES": 400,
-        "WHOLE": 300,
         "UNITS": 5,
         "SHOWN": 4,
         "LANES": 4,
@@ -158,7 +168,7 @@ def test_rows_claims_and_figure(monkeypatch):
         "FRAMES": 4,
         "STEPS_STILL": 3,
     }
-    for name, value in (small | {"STEPS_WHOLE": 300, "STEPS_SPIKES": (2, 0), "STEPS_FILMS": (2, 0)}).items():
+    for name, value in (small | {"STEPS_WHOLE": 3000, "STEPS_SPIKES": (2, 0), "STEPS_FILMS": (2, 0)}).items():
         monkeypatch.setattr(study, name, value)
     rows, claims = study.run(study.Mode(seeds=2, quick=True))
     held = {c["name"]: c["holds"] for c in claims}
