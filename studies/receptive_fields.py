@@ -36,8 +36,8 @@ over the whole patch, has the best. What tells BCM from it are localised fields 
 triplet STDP 4.7). Neurons under triplet STDP do not compete, and many learn the same horizontal or vertical edge.
 
 How the settings were found: on seeds 0 and 1 for fields, 0 to 3 for complex cells, by these very measures; later seeds had no
-say. With rho0 = 8 Hz and fewer spikes shown, triplet STDP was hardly more selective than the smooth floor (.29 to .34 in most
-runs). With broadly tuned simple cells (.13 cycles per pixel, s.d. 2.5) units under the trace rule stayed modulated (1.3 to 1.5).
+say. With rho0 = 8 Hz triplet STDP was hardly more selective than the smooth floor (.29 to .34 in most runs). With broadly tuned
+simple cells (.13 cycles per pixel, s.d. 2.5) units under the trace rule stayed modulated (1.3 to 1.5).
 """
 
 from collections import OrderedDict
