@@ -109,7 +109,7 @@ def run_rule(
             t, i = x.nonzero().T.numpy()
             groups.append(b.SpikeGeneratorGroup(x.shape[1], i, t * step, clock=clock))
         S = b.Synapses(
-            *groups, code.model, on_pre=code.on_pre, on_post=code.on_post, method="exact", namespace=ns, clock=clock
+            *groups, code.model, on_pre=code.on_pre, on_post=code.on_post, method=code.method, namespace=ns, clock=clock
         )
         j, i = torch.ones(w.shape).nonzero().T.numpy()[[0, -1]]
         S.connect(i=i, j=j)

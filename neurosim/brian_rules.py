@@ -35,6 +35,9 @@ class SynapseCode:
     before: str = ""  # run_regularly(..., when="before_synapses"): modulators
     after: str = ""  # run_regularly(..., when="after_synapses"): what eligibility does
     third: tuple[str, ...] = ()
+    method: str = (
+        "exponential_euler"  # of what is clock-driven: exact where each decays alone, and found sooner than "exact"
+    )
 
 
 class _Names(dict[str, Quantity]):
@@ -189,7 +192,7 @@ defaultclock.dt = 0.1*ms
 {texts}
 pre = PoissonGroup(10, rates=20*Hz)
 post = PoissonGroup(10, rates=20*Hz)
-synapses = Synapses(pre, post, model, on_pre=on_pre, on_post=on_post, method="exact")
+synapses = Synapses(pre, post, model, on_pre=on_pre, on_post=on_post, method="{code.method}")
 synapses.connect(j="i")
 synapses.w = 0.5
 {first}{steps}
