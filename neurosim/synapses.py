@@ -7,6 +7,7 @@ convolutional, recurrent and attention weights alike. Shapes: a sample's units h
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -61,6 +62,38 @@ def outer(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:
     weight_of = torch.nn.grad.conv1d_weight if r == 2 else torch.nn.grad.conv2d_weight
     pre, post = pre.reshape(-1, *pre.shape[-r:]), post.reshape(-1, *post.shape[-r:])
     return weight_of(pre, rec.weight.shape, post, m.stride, m.padding, m.dilation, m.groups)
+
+
+FEW, WIDE = 0.1, 64  # outer_at visits the spikes alone where so few spike and the other side has so many units
+
+
+def outer_at(rec: HasWeight, side: str, spikes: Tensor) -> Callable[[Tensor, Tensor | None], Tensor]:
+    """(x, factor) -> `outer` of spikes * factor on that side, "pre" or "post", and x on the other.
+
+    spikes [..., *unit] of 0 and 1, factor like them (None: 1). For several products at the same spikes: a dense layer's are
+    found once, and dW of a neuron is a weighted sum of the rows of x at which it fires.
+    """
+    n = spikes.shape[-1]
+    if rank(rec.synapse) > 1 or spikes.is_cuda or min(rec.weight.shape) < WIDE or spikes.sum() > FEW * spikes.numel():
+        other = "post" if side == "pre" else "pre"
+        return lambda x, factor: outer_by_patches(
+            rec, **{side: spikes if factor is None else spikes * factor, other: x}
+        )
+    # numpy's nonzero and its radix sort take half of torch's time, and finding spikes is most of the work
+    at = torch.from_numpy(spikes.bool().flatten().numpy().nonzero()[0])
+    row = torch.div(at, n, rounding_mode="floor")
+    unit = (at - row * n).to(torch.int16 if n < 1 << 15 else torch.int64)
+    by_unit = torch.from_numpy(unit.numpy().argsort(kind="stable"))
+    row, at = row.index_select(0, by_unit), at.index_select(0, by_unit)
+    counts = torch.bincount(unit, minlength=n)
+    first = counts.cumsum(0) - counts
+
+    def at_spikes(x: Tensor, factor: Tensor | None) -> Tensor:
+        weights = None if factor is None else factor.reshape(-1).index_select(0, at)
+        sums = F.embedding_bag(row, x.reshape(-1, x.shape[-1]), first, mode="sum", per_sample_weights=weights)
+        return sums if side == "post" else sums.T  # [units of this side, units of the other]
+
+    return at_spikes
 
 
 def outer_by_patches(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:

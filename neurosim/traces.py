@@ -12,11 +12,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+SMALL, SPAN = 1 << 13, 25  # numbers a step below which many steps are filtered by one matmul, and how many steps
+
 
 def filtered(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
     """z[t] = a z[t-1] + x[t].  x [T, ...] -> z [T + 1, ...], from z[-1] = start on: z[1:] after a bump, a z[:-1] before."""
     z = _room(x, a)
     z[0] = start
+    if x[0].numel() < SMALL:
+        i = torch.arange(min(len(x), SPAN), device=x.device)
+        since = a ** (i[:, None] - i).to(z.dtype).clamp(min=0)  # z[t+i] = sum_j a^(i-j) x[t+j]  +  a^(i+1) z[t-1]
+        kernel, age = since.tril(), a * since[:, :1]
+        for t in range(0, len(x), SPAN):
+            n = len(x[t : t + SPAN])
+            new = torch.mm(kernel[:n, :n], x[t : t + n].reshape(n, -1).to(z.dtype)).addmm_(age[:n], z[t].reshape(1, -1))
+            z[t + 1 : t + 1 + n] = new.view_as(x[t : t + n])
+        return z
     for x_t, last, now in zip(x.unbind(0), z[:-1].unbind(0), z[1:].unbind(0), strict=True):
         torch.add(x_t, last, alpha=a, out=now)
     return z
@@ -45,12 +56,7 @@ def filtered_back(x: Tensor, a: float) -> Tensor:
     What is filtered forward on one side of a product may be filtered backward on the other; the start counts as an event
     just before the first step.
     """
-    g = _room(x, a)
-    g[-1] = 0
-    steps = list(zip(x.unbind(0), g[:-1].unbind(0), g[1:].unbind(0), strict=True))
-    for x_t, now, following in reversed(steps):
-        torch.add(x_t, following, alpha=a, out=now)
-    return g
+    return filtered(x.flip(0), a).flip(0)
 
 
 def trace(x: Tensor, a: float, start: Tensor | None = None) -> tuple[Tensor, Tensor]:

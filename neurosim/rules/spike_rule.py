@@ -25,10 +25,10 @@ from torch import Tensor
 from neurosim.neurons import decay
 from neurosim.plasticity import Record, Unsupported, column, outer, rank, units
 from neurosim.rules.spike_sides import Part, Seen, Weighted, total
-from neurosim.synapses import outer_by_patches
+from neurosim.synapses import outer_at, outer_by_patches
 from neurosim.traces import filtered, filtered_back, filtered_end, filtered_nearest
 
-BLOCK = 1 << 18  # numbers of a layer's activity that are worked on at once: they fit in the cache
+BLOCK = 1 << 20  # numbers of a layer's activity that are worked on at once: they fit in the cache
 
 Product = tuple[str, tuple[str, ...], "Power | None"]  # event, factors of the large side, f(w)
 
@@ -144,10 +144,16 @@ class SpikeRule:
                 z[n] = filtered_end(x, decays[n], z.get(n, 0.0))
             for t in self._spans(s.start, s.stop, sides[large][large]):
                 many = self._seen({n: x[t] for n, x in sides[large].items()}, z, decays, read)
+                spikes = sides[large][large][t]
+                at_spikes = outer_at(rec, large, spikes) if any(large in names for _, names, _ in products) else None
                 for (event, names, f), (gain, x) in products.items():
-                    c, y = many.product(names, event, sides[large][large][t])
-                    x = x[t.start - s.start : t.stop - s.start]
-                    dw[f] = dw.get(f, 0) + gain * c * outer_by_patches(rec, **{small: x, large: y})
+                    x, others = x[t.start - s.start : t.stop - s.start], tuple(n for n in names if n != large)
+                    c, y = many.product(others, event, spikes) if others else (1.0, None)
+                    if large in names:
+                        d = at_spikes(x, y)
+                    else:
+                        d = outer_by_patches(rec, **{small: x, large: torch.ones_like(spikes) if y is None else y})
+                    dw[f] = dw.get(f, 0) + gain * c * d
         for i, m in enumerate(self.terms):
             if m.gate is not None:  # then the one span is the whole trial
                 dw[None] = dw[None] + self._gated(rec, i, m, {small: few, large: many}, kept)
@@ -288,6 +294,6 @@ def check_trains(rec: Record, reads: Collection[str]) -> None:
 
 
 def is_train(x: Tensor) -> bool:
-    """Is every number 0 or 1?  x - x x is 0 for no other; spans of the trial, so that it stays in the cache."""
+    """Is every number 0 or 1?  x - x x is 0 for no other; in spans of the trial, so that it stays in the cache."""
     k = max(1, BLOCK // max(1, x[0].numel()))
     return all(torch.addcmul(s, s, s, value=-1).abs_().sum() == 0 for s in x.split(k))
