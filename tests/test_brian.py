@@ -1,5 +1,6 @@
 """Rules and neurons against Brian2: the same trains, the same drive, the two sides written by different people."""
 
+import gc
 import math
 import sys
 import tempfile
@@ -45,6 +46,14 @@ SETS = {n: s.rule() for n, s in PFISTER_GERSTNER.items() if s.rule() not in SHIP
 WEIGHTED = {n: r for n, r in SHIPPED.items() if "weight" in r.reads}
 ADDITIVE = {n: r for n, r in (SHIPPED | SETS | GATED).items() if n not in WEIGHTED}
 T, DT = 400, 0.5
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_old_to_collect():
+    """Brian2 collects garbage at every run, which takes longer than the run where much is loaded."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
