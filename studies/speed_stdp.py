@@ -8,17 +8,23 @@ plasticity alone: from given pre and post trains to dW summed over the trial, tr
 either side, no change of the weights. Ours: one `rule.update`, with its check of the trains. Theirs: the trains put into
 the learner's two monitors, which is what a forward would do, then one `learner.step(on_grad=False)` in multi-step mode,
 with constant amplitudes (`f_pre`, `f_post`), which is cheaper than its default. One thread each, float32; the two processes
-take turns, and what counts is CPU time, since other work may run beside. The claims hold the ratio of the medians of steps
-per CPU second; the figure shows each repetition's.
+take turns (TRIALS trials at a time), and what counts is CPU time, since other work may run beside. The claims hold the
+ratio of the medians of steps per CPU second; the figure shows each repetition's.
 
-Expected: 12 times theirs for dense, 3 times for convolutional. The two pair rules are not the same: theirs decays by 1 - 1/tau
-and lets coincident spikes depress as well; the cosine of the two dW is in the CSV.
+Expected: 12 times theirs for dense, 3 times for convolutional. Their pair rule decays by 1 - 1/tau, and coincident spikes
+depress as well. Written in our terms ("pair, as theirs") it gives their dW, which is claimed too.
+
+Found (figures/speed_stdp.json): the target for conv is met, the one for dense is not. It was set where the peer did 230 dense
+and 40 conv steps a second; here it does 1,100 and 85. Why was not settled. How the C library hands out memory is enough to
+matter: with MALLOC_MMAP_THRESHOLD_=1000000, which maps each of the peer's temporary tensors anew, it does 100 and 15 here.
+The study leaves the allocator as it is.
 
 The peer:   python -m venv PEER; PEER/bin/pip install torch==2.13.0 "numpy<2.4"; PEER/bin/pip install --no-deps
 spikingjelly==2.0.0; PEER/bin/pip install loguru tensorboard.  It needs no torchvision for this.
 """
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -31,19 +37,27 @@ from torch import nn
 
 from neurosim import figures
 from neurosim.plasticity import Record
-from neurosim.rules import pair, triplet
+from neurosim.rules import SpikeRule, Term, Trace, triplet
 from neurosim.study import main
 
 SEEDS = 9  # repetitions
 STEPS, BATCH, RATE = 100, 16, 0.05
+TRIALS = (("dense", 5), ("conv", 1))  # timed as one
 BOUNDS = (("dense", 12.0), ("conv", 3.0))
+APART = "relative difference of dW"
 METRIC = "simulated steps of the whole batch per CPU second"
 PEER_PYTHON = ""  # from the command line
 
+TAU, PAIR = 20.0, "pair, as theirs"
+
+theirs_in_steps = -1 / math.log(1 - 1 / TAU)  # exp(-1 / this) = 1 - 1 / TAU
 rules = {  # Pfister & Gerstner 2006, all-to-all: the hippocampal full set, the cortical minimal one
     "triplet, full": triplet(6.1e-3, 6.7e-3, 1.6e-3, 1.4e-3, 946.0, 27.0),
     "triplet, minimal": triplet(0.0, 6.5e-3, 7.1e-3, 0.0, 101.0, 114.0),
-    "pair": pair(0.01, 0.0105, 20.0, 20.0),
+    PAIR: SpikeRule(
+        {"r1": Trace("pre", theirs_in_steps), "o1": Trace("post", theirs_in_steps)},
+        (Term(0.01, ("post", "r1")), Term(-0.0105, ("pre", "o1")), Term(-0.0105, ("pre", "post"))),
+    ),
 }
 layers = {
     "dense": (lambda: nn.Linear(784, 100, bias=False), (784,), (100,)),
@@ -60,14 +74,15 @@ for name, synapse in (("dense", nn.Linear(784, 100, bias=False)), ("conv", nn.Co
     learners[name] = STDPLearner("m", synapse, nn.Identity(), 20.0, 20.0, lambda w: 0.0105, lambda w: 0.01)
 print("ready", flush=True)
 for line in sys.stdin:
-    name, path = json.loads(line)
+    name, path, trials = json.loads(line)
     pre, post = torch.load(path)
     learner = learners[name]
-    learner.reset()
     start = time.process_time()
-    learner.in_spike_monitor.records.append(pre)
-    learner.out_spike_monitor.records.append(post)
-    dw = learner.step(on_grad=False)
+    for _ in range(trials):
+        learner.reset()
+        learner.in_spike_monitor.records.append(pre)
+        learner.out_spike_monitor.records.append(post)
+        dw = learner.step(on_grad=False)
     seconds = time.process_time() - start
     torch.save(dw, path)
     print(seconds, flush=True)
@@ -81,23 +96,25 @@ def trains(name, steps, seed):
 
 
 def ours(name, rule, pre, post):
-    """(CPU seconds, dW) of one trial."""
+    """(CPU seconds, dW) of a trial."""
     synapse = layers[name][0]()
     rec = Record(name, synapse, synapse.weight.detach(), pre, post, post, post, {}, dt=1.0)
+    trials = dict(TRIALS)[name]
     start = time.process_time()
-    dw = rule.update(rec, {}, {})
-    return time.process_time() - start, dw
+    for _ in range(trials):
+        dw = rule.update(rec, {}, {})
+    return (time.process_time() - start) / trials, dw
 
 
 def theirs(peer, folder, name, pre, post):
     """The same of the peer's pair rule, in its own process."""
     path = Path(folder) / "trains.pt"
     torch.save((pre, post), path)
-    print(json.dumps([name, str(path)]), file=peer.stdin, flush=True)
+    print(json.dumps([name, str(path), dict(TRIALS)[name]]), file=peer.stdin, flush=True)
     answer = peer.stdout.readline()
     if not answer:
         raise ValueError(f"--peer-python: {PEER_PYTHON} stopped while it ran the peer's learner")
-    return float(answer), torch.load(path)
+    return float(answer) / dict(TRIALS)[name], torch.load(path)
 
 
 def run(mode):
@@ -126,18 +143,30 @@ def run(mode):
             peer.stdin.close()
             peer.wait()
     torch.set_num_threads(threads)
-    return rows, [
-        figures.claim(f"{layer}, {kind}: ratio of medians", round(ratio(rows, layer, kind), 2), ">=", bound,
-                      source="project target")
-        for layer, bound in BOUNDS for kind in rules if kind != "pair"
-    ]  # fmt: skip
+    return rows, claims_of(rows)
+
+
+def claims_of(rows):
+    found = []
+    for layer, bound in BOUNDS:
+        for kind in rules:
+            if kind != PAIR:
+                got = round(ratio(rows, layer, kind), 2)
+                found.append(
+                    figures.claim(f"{layer}, {kind}: ratio of medians", got, ">=", bound, source="project target")
+                )
+        worst = max(r["value"] for r in rows if (r["layer"], r["quantity"]) == (layer, APART))
+        source = "SpikingJelly 2.0.0, float32"
+        found.append(figures.claim(f"{layer}, {PAIR}: {APART}", worst, "<=", 1e-4, source=source))
+    return found
 
 
 def rows_of(layer, repeat, steps, cell, pre, post):
     at = {"seed": repeat, "layer": layer}
     found = [at | {"recipe": k, "quantity": "steps per CPU second", "value": steps / s} for k, (s, _) in cell.items()]
-    cosine = torch.cosine_similarity(cell["pair"][1].flatten(), cell["SpikingJelly pair"][1].flatten(), 0).item()
-    counts = (("pre spikes", pre.sum().item()), ("post spikes", post.sum().item()), ("cosine of the pair dW", cosine))
+    dw, want = cell[PAIR][1], cell["SpikingJelly pair"][1]
+    counts = (("pre spikes", pre.sum().item()), ("post spikes", post.sum().item()),
+              (APART, ((dw - want).norm() / want.norm()).item()))  # fmt: skip
     return found + [at | {"recipe": "both", "quantity": q, "value": v} for q, v in counts]
 
 
@@ -166,7 +195,7 @@ def draw(rows, manifest):
             ax.plot(ratio(rows, layer, kind), k, "o", color=colour)
             text = f"{median(timed(rows, layer, kind)):,.0f} / {median(timed(rows, layer, 'SpikingJelly pair')):,.0f}"
             ax.annotate(text, (1.01, k), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-            if kind != "pair":
+            if kind != PAIR:
                 ax.plot([bound] * 2, [k - 0.4, k + 0.4], color="#c00000", linewidth=1.5)
         ax.axvline(1, color="#888888", linestyle="--", linewidth=1)
         ax.set_xscale("log")
