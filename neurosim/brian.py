@@ -21,7 +21,8 @@ from torch import Tensor
 from neurosim.brian_neurons import NeuronCode, Quantity, neuron_code
 from neurosim.brian_rules import SynapseCode, script, synapse_code
 from neurosim.neurons import Neuron
-from neurosim.rules.spike_rule import SpikeRule, is_train
+from neurosim.rules.spike_rule import SpikeRule
+from neurosim.traces import is_train
 
 __all__ = [
     "NeuronCode",

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from neurosim.record import positive
+
 
 class Neuron(Protocol):
     """A frozen value: state' = step(state, u, dt), y = out(state). `memory` says whether the state lasts."""
@@ -117,9 +119,7 @@ class AdaptiveLIF:
     memory: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("tau_m", "tau_a", "threshold"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: given {getattr(self, name)}, it must be positive")
+        positive(tau_m=self.tau_m, tau_a=self.tau_a, threshold=self.threshold)
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
         if not s:

@@ -27,14 +27,14 @@ from torch import Tensor, nn
 
 from neurosim.checkpoint import put_back, tensors_of
 from neurosim.neurons import Neuron, Rate, identity
-from neurosim.record import Batch, Loss, Record, Trial, Unsupported
+from neurosim.record import Batch, Loss, Record, Trial, Unsupported, positive
 from neurosim.synapses import broadcast, column, outer, per_unit, rank, send, unit_mean, units
 from neurosim.trial import Layer, improvement, play, returned, synapses
 
 __all__ = [
     "Batch", "Credit", "Gradient", "Layer", "Learner", "Loss", "Neuron", "Pass", "RETURNED", "Rate", "Recipe", "Record",
     "Rule", "Trial", "Unsupported", "alignment", "broadcast", "claims", "column", "forward", "identity", "improvement",
-    "match", "outer", "per_unit", "play", "rank", "returned", "send", "synapses", "unit_mean", "units",
+    "match", "outer", "per_unit", "play", "positive", "rank", "returned", "send", "synapses", "unit_mean", "units",
 ]  # fmt: skip
 
 

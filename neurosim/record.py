@@ -19,6 +19,13 @@ class Unsupported(ValueError):
     """A recipe cannot run on a network; the message is the one-sentence reason."""
 
 
+def positive(**given: float) -> None:
+    """ValueError that names the first parameter that is not positive."""
+    for name, value in given.items():
+        if not value > 0:
+            raise ValueError(f"{name}: given {value}, it must be positive")
+
+
 @dataclass(frozen=True)
 class Batch:
     """What is shown: inputs, targets and broadcast signals. ValueError if dt is not positive."""

@@ -14,21 +14,21 @@ import torch
 from torch import Tensor
 
 from neurosim.neurons import decay, surrogate_spike
+from neurosim.record import positive
 
 __all__ = ["AdEx", "ConductanceLIF", "Izhikevich", "LIF", "Poisson"]
 
 
 # ---------------------------------------------------------------------------------------------- integrate-and-fire
-def positive(neuron: Any, *names: str) -> None:
-    for name in names:
-        if not getattr(neuron, name) > 0:
-            raise ValueError(f"{name}: given {getattr(neuron, name)}, it must be positive")
-
-
-def steps_of(period: float, dt: float | None) -> int:
-    """A period in whole steps; a rest is cut off, as in Brian2. ValueError where dt is missing."""
+def length(dt: float | None) -> float:
+    """dt in ms. ValueError where it is missing."""
     if dt is None:
         raise ValueError("dt: given None, but a spiking neuron needs Batch(dt=...) in ms per step")
+    return dt
+
+
+def steps_of(period: float, dt: float) -> int:
+    """A period in whole steps; a rest is cut off, as in Brian2."""
     return int(period / dt + 1e-3)
 
 
@@ -41,6 +41,17 @@ def reset(s: Mapping[str, Tensor], u: Tensor, v_rest: float, v_reset: float, ref
     z = s["y"].detach()  # no credit through the reset
     since = (s["since"] + 1) * (1 - z) + z
     return s["v"] * (1 - z) + v_reset * z, since, since >= refractory
+
+
+def below_threshold(neuron: Any) -> None:
+    if not neuron.v_reset < neuron.v_threshold:
+        raise ValueError(f"v_reset: given {neuron.v_reset}, it must lie below v_threshold = {neuron.v_threshold}")
+    not_negative(neuron)
+
+
+def not_negative(neuron: Any) -> None:
+    if not neuron.refractory >= 0:
+        raise ValueError(f"refractory: given {neuron.refractory}, it must not be negative")
 
 
 @dataclass(frozen=True)
@@ -63,10 +74,11 @@ class LIF:
     memory: bool = True
 
     def __post_init__(self) -> None:
-        positive(self, "tau_m", *(["tau_syn"] if self.tau_syn is not None else []))
+        positive(tau_m=self.tau_m, **({} if self.tau_syn is None else {"tau_syn": self.tau_syn}))
         below_threshold(self)
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
+        dt = length(dt)
         v, since, free = reset(s, u, self.v_rest, self.v_reset, steps_of(self.refractory, dt))
         a, kept = decay(self.tau_m, dt), {}
         if self.tau_syn is None:
@@ -74,24 +86,13 @@ class LIF:
         else:
             b, I = decay(self.tau_syn, dt), s["I"] + u if "I" in s else u
             difference = self.tau_m - self.tau_syn
-            drive = I * (self.tau_syn * (a - b) / difference if difference else a * dt / self.tau_m)  # type: ignore[operator]
+            drive = I * (self.tau_syn * (a - b) / difference if difference else a * dt / self.tau_m)
             kept = {"I": b * I}
         new = self.v_rest + a * (v - self.v_rest) + drive
         return {"v": torch.where(free, new, v), "since": since, **kept}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
         return surrogate_spike((s["v"] - self.v_threshold) / (self.v_threshold - min(self.v_rest, self.v_reset)))
-
-
-def below_threshold(neuron: Any) -> None:
-    if not neuron.v_reset < neuron.v_threshold:
-        raise ValueError(f"v_reset: given {neuron.v_reset}, it must lie below v_threshold = {neuron.v_threshold}")
-    not_negative(neuron)
-
-
-def not_negative(neuron: Any) -> None:
-    if not neuron.refractory >= 0:
-        raise ValueError(f"refractory: given {neuron.refractory}, it must not be negative")
 
 
 @dataclass(frozen=True)
@@ -120,16 +121,17 @@ class ConductanceLIF:
     memory: bool = True
 
     def __post_init__(self) -> None:
-        positive(self, "C", "g_L", "tau_e", "tau_i")
+        positive(C=self.C, g_L=self.g_L, tau_e=self.tau_e, tau_i=self.tau_i)
         below_threshold(self)
 
     def step(self, s: Mapping[str, Tensor], u: Any, dt: float | None) -> dict[str, Tensor]:
         u_e, u_i = u if isinstance(u, tuple) else (u.clamp(min=0), (-u).clamp(min=0))
+        dt = length(dt)
         v, since, free = reset(s, u_e, self.E_L, self.v_reset, steps_of(self.refractory, dt))
         g_e, g_i = (s[k] + x if k in s else x for k, x in (("g_e", u_e), ("g_i", u_i)))
         g = self.g_L + g_e + g_i
         v_inf = (self.g_L * self.E_L + g_e * self.E_e + g_i * self.E_i + self.I) / g
-        new = v_inf + (v - v_inf) * torch.exp(-dt * g / self.C)  # type: ignore[operator]
+        new = v_inf + (v - v_inf) * torch.exp(-dt * g / self.C)
         left = {"g_e": decay(self.tau_e, dt) * g_e, "g_i": decay(self.tau_i, dt) * g_i}
         return {"v": torch.where(free, new, v), "since": since, **left}
 
@@ -161,17 +163,18 @@ class AdEx:
     memory: bool = True
 
     def __post_init__(self) -> None:
-        positive(self, "C", "g_L", "Delta_T", "tau_w")
+        positive(C=self.C, g_L=self.g_L, Delta_T=self.Delta_T, tau_w=self.tau_w)
         if not self.v_reset < self.v_peak:
             raise ValueError(f"v_reset: given {self.v_reset}, it must lie below v_peak = {self.v_peak}")
         not_negative(self)
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
+        dt = length(dt)
         v, since, free = reset(s, u, self.E_L, self.v_reset, steps_of(self.refractory, dt))
         w = s["w"] + self.b * s["y"].detach() if "y" in s else s.get("w", torch.zeros_like(u))
         upstroke = self.g_L * self.Delta_T * torch.exp((v - self.v_T) / self.Delta_T)
-        new = v + dt * (-self.g_L * (v - self.E_L) + upstroke - w + u) / self.C  # type: ignore[operator]
-        w = w + dt * (self.a * (v - self.E_L) - w) / self.tau_w  # type: ignore[operator]
+        new = v + dt * (-self.g_L * (v - self.E_L) + upstroke - w + u) / self.C
+        w = w + dt * (self.a * (v - self.E_L) - w) / self.tau_w
         return {"v": torch.where(free, new, v), "w": w, "since": since}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
@@ -200,11 +203,11 @@ class Izhikevich:
             raise ValueError(f"substeps: given {self.substeps}, at least 1")
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
-        steps_of(0.0, dt)
+        dt = length(dt)
         z = s["y"].detach() if "y" in s else torch.zeros_like(u)
         v = s["v"] * (1 - z) + self.c * z if "v" in s else torch.full_like(u, self.c)
         r = s["r"] + self.d * z if "r" in s else self.b * v
-        h, old = dt / self.substeps, v  # type: ignore[operator]
+        h, old = dt / self.substeps, v
         for _ in range(self.substeps):
             v = v + h * (0.04 * v**2 + 5 * v + 140 - r + u)
         return {"v": v, "r": r + dt * self.a * (self.b * (old if self.substeps == 1 else v) - r)}
@@ -226,7 +229,7 @@ class Poisson:
     memory: bool = True
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
-        steps_of(0.0, dt)
+        dt = length(dt)
         now = s["step"] + 1 if "step" in s else torch.zeros_like(u)
         unit = torch.arange(u.numel(), device=u.device).reshape(u.shape)
         return {

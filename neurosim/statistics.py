@@ -135,3 +135,18 @@ def samples_to_half(samples: Sequence[int], scores: Sequence[float], floor: floa
         return None
     half = floor + (ceiling - floor) / 2
     return next((int(seen) for seen, score in zip(samples, scores, strict=True) if score >= half), None)
+
+
+# ---------------------------------------------------------------------------------------------- models of measured changes
+def misfit(model: Sequence[float], data: Sequence[float], sem: Sequence[float]) -> float:
+    """E = mean over points of ((data - model) / sem)^2, the error that plasticity models are fitted by.
+
+    Source: Pfister and Gerstner, Triplets of spikes in a model of spike timing-dependent plasticity, J Neurosci 26 (2006).
+    """
+    return float(np.mean(((np.asarray(data) - np.asarray(model)) / np.asarray(sem)) ** 2))
+
+
+def fitted_amplitudes(terms: Sequence[Sequence[float]], data: Sequence[float], sem: Sequence[float]) -> list[float]:
+    """The amplitudes A >= 0 of least misfit, the model being sum_k A_k terms[k]: non-negative least squares."""
+    s = np.asarray(sem)
+    return optimize.nnls(np.stack(terms, 1) / s[:, None], np.asarray(data) / s)[0].tolist()

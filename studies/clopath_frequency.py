@@ -32,16 +32,15 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import matplotlib
-import numpy as np
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from neurosim.figures import STYLE, claim
-from neurosim.plasticity import Record
 from neurosim.rules.clopath import Clopath
+from neurosim.statistics import misfit
 from neurosim.study import Mode, main
-from neurosim.tasks.pairing import bursts, pairs
+from neurosim.tasks.pairing import bursts, lanes_of_one_synapse, pairs
 
 SEEDS, SEEDS_FULL = 1, 1  # nothing is random
 RATES, LAGS = (0.1, 10, 20, 40, 50), (10, -10)
@@ -130,9 +129,8 @@ def changes(rule: Clopath, cases: Sequence[tuple[Neuron, tuple[Tensor, Tensor]]]
     for b, (neuron, (x, y)) in enumerate(cases):
         pre[: len(x), 0, b, 0] = x.double()
         u[: len(y), 0, b, 0] = torch.tensor(neuron.potential(y.int().tolist()), dtype=torch.float64)
-    synapse = nn.Conv1d(B, B, 1, groups=B, bias=False, device="meta")  # geometry only
     w = torch.full((B, 1, 1), W0, dtype=torch.float64)
-    rec = Record("synapse", synapse, w, pre, u=u, post=torch.zeros_like(u), slope=u, state={"v": u}, dt=DT)
+    rec = lanes_of_one_synapse(w, pre, torch.zeros_like(u), DT, {"v": u})
     return (rule.update(rec, {}, {}).flatten() / W0).tolist()
 
 
@@ -172,7 +170,7 @@ def run(mode: Mode) -> tuple[list[dict], list[dict]]:
 
 def error(rows: Sequence[Mapping], name: str) -> float:
     own = [r for r in rows if (r["recipe"], r["quantity"]) == (name, "dw / w0")]
-    return float(np.mean([((r["data"] - r["value"]) / r["sem"]) ** 2 for r in own]))
+    return misfit(*([r[k] for r in own] for k in ("value", "data", "sem")))
 
 
 def values(rows: Sequence[Mapping], name: str, lag: int) -> list[float]:

@@ -202,7 +202,7 @@ def draw(rows, manifest):
         ax.set_xticks([1, 2, 3, 5, 8, 12, 20], ["1", "2", "3", "5", "8", "12", "20"])
         ax.set_xticks([], minor=True)
         ax.set_yticks(range(len(cells)), [f"{layer}: {kind}" for layer, kind, _ in cells])
-        ax.invert_yaxis()
+        ax.set_ylim(len(cells) - 0.5, -0.5)
         ax.annotate("steps per CPU s\nours / theirs", (1.01, 1.0), xycoords="axes fraction", va="bottom", fontsize=8)
         ax.set_xlabel(
             "steps per CPU second / SpikingJelly's pair rule (1)\nlarge: ratio of medians; small: repetitions; red: target"

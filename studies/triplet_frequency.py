@@ -23,10 +23,10 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.optimize import nnls
 
 from neurosim.figures import STYLE, claim
 from neurosim.rules.stdp import PFISTER_GERSTNER, SpikeRule, pair
+from neurosim.statistics import fitted_amplitudes, misfit
 from neurosim.study import Mode, main
 from neurosim.tasks.pairing import changes, frequency, together
 
@@ -59,7 +59,7 @@ def run(mode: Mode) -> tuple[list[dict], list[dict]]:
         claims.append(claim(f"{name}: largest difference of ten changes", worst, "<=", 0, 0.002, OTHER))
         claims.append(claim(f"{name}: E", error(got), "within", E, 0.005, f"{SOURCE}, {OTHER}"))
     for name, nearest, E, E_free in PAIR_E:
-        A_plus, A_minus = fitted(*(simulated(r, POINTS) for r in terms_of(nearest)))
+        A_plus, A_minus = fitted_amplitudes([simulated(r, POINTS) for r in terms_of(nearest)], DATA, SEM)
         got = simulated(pair(A_plus, A_minus, TAU_PLUS, TAU_MINUS, nearest), curve)
         rows += rows_of(name, curve, got)
         claims.append(claim(f"best {name} rule, tau fixed: E", error(got), "within", E, 0.005, OTHER))
@@ -76,7 +76,7 @@ def simulated(rule: SpikeRule, points: Sequence[tuple[float, float]]) -> np.ndar
 
 def error(dw: np.ndarray) -> float:
     """E of the ten points, which come first."""
-    return float(np.mean(((np.array(DATA) - dw[: len(DATA)]) / SEM) ** 2))
+    return misfit(dw[: len(DATA)], DATA, SEM)
 
 
 def rows_of(name: str, points: Sequence[tuple[float, float]], dw: np.ndarray) -> list[dict]:
@@ -93,13 +93,6 @@ def terms_of(nearest: bool) -> tuple[SpikeRule, SpikeRule]:
     return pair(1.0, 0.0, TAU_PLUS, TAU_MINUS, nearest), pair(0.0, 1.0, TAU_PLUS, TAU_MINUS, nearest)
 
 
-def fitted(up: np.ndarray, down: np.ndarray) -> tuple[float, float]:
-    """A_plus, A_minus >= 0 of the least E, given the changes of the two terms at amplitude 1."""
-    sem = np.array(SEM)
-    amplitudes, _ = nnls(np.stack([up, down], 1) / sem[:, None], np.array(DATA) / sem)
-    return float(amplitudes[0]), float(amplitudes[1])
-
-
 def best_on_grid(nearest: bool) -> tuple[float, float, float]:
     """The least E over A_plus, A_minus and the grid of time constants: (E, tau_plus, tau_minus)."""
     up = {tau: np.array([by_pairs(p, tau, nearest)[0] for p in POINTS]) for tau in FREE}
@@ -107,7 +100,7 @@ def best_on_grid(nearest: bool) -> tuple[float, float, float]:
     found = []
     for tau_plus in FREE:
         for tau_minus in FREE:
-            A_plus, A_minus = fitted(up[tau_plus], down[tau_minus])
+            A_plus, A_minus = fitted_amplitudes([up[tau_plus], down[tau_minus]], DATA, SEM)
             found.append((error(A_plus * up[tau_plus] + A_minus * down[tau_minus]), tau_plus, tau_minus))
     return min(found)
 

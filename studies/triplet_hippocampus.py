@@ -24,10 +24,10 @@ from itertools import product
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.optimize import nnls
 
 from neurosim.figures import STYLE, claim
 from neurosim.rules.stdp import PFISTER_GERSTNER, SpikeRule, TripletSet, pair
+from neurosim.statistics import fitted_amplitudes, misfit
 from neurosim.study import Mode, main
 from neurosim.tasks.pairing import changes, pairs, quadruplets, together, triplets
 
@@ -87,7 +87,7 @@ def simulated(rule: SpikeRule) -> np.ndarray:
 
 
 def error(dw: np.ndarray) -> float:
-    return float(np.mean(((np.array(DATA) - dw) / SEM) ** 2))
+    return misfit(dw, DATA, SEM)
 
 
 def worst(a: np.ndarray, b: np.ndarray) -> float:
@@ -96,10 +96,8 @@ def worst(a: np.ndarray, b: np.ndarray) -> float:
 
 def best_pair() -> np.ndarray:
     """The changes of the additive pair rule of least E."""
-    up, down = (simulated(pair(*A, TAU_PLUS, TAU_MINUS)) for A in ((1.0, 0.0), (0.0, 1.0)))
-    sem = np.array(SEM)
-    A, _ = nnls(np.stack([up, down], 1) / sem[:, None], np.array(DATA) / sem)
-    return simulated(pair(*A.tolist(), TAU_PLUS, TAU_MINUS))
+    terms = [simulated(pair(*A, TAU_PLUS, TAU_MINUS)) for A in ((1.0, 0.0), (0.0, 1.0))]
+    return simulated(pair(*fitted_amplitudes(terms, DATA, SEM), TAU_PLUS, TAU_MINUS))
 
 
 def rows_of(name: str, dw: np.ndarray) -> list[dict]:

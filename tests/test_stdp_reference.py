@@ -203,10 +203,7 @@ def shown(rule, pre, post, dt=1.0):
         (lambda: pair(tau_plus=0.0), "tau_plus: given 0.0, .* positive number of ms"),
         (lambda: triplet(tau_y=-1.0), "tau_y: given -1.0, .* positive number of ms"),
         (lambda: homeostatic_triplet(tau_hom=-1.0), "tau_hom: given -1.0, .* positive number of ms"),
-        pytest.param(
-            lambda: homeostatic_triplet(tau_hom=0.0),
-            "tau_hom: given 0.0, .* positive number of ms",
-        ),
+        (lambda: homeostatic_triplet(tau_hom=0.0), "tau_hom: given 0.0, .* positive number of ms"),
         (lambda: pair(A_plus=-0.1), "A_plus: given -0.1, an amplitude is not negative"),
         (lambda: triplet(A3_minus=-0.1), "A3_minus: given -0.1, an amplitude is not negative"),
         (lambda: symmetric(A=-0.1), "A: given -0.1, an amplitude is not negative"),

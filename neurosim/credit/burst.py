@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neurosim.credit.equilibrium import positive, static_only
+from neurosim.credit.equilibrium import static_only
 from neurosim.credit.feedback import FeedbackAlignment
 from neurosim.credit.target import add, down
 from neurosim.plasticity import Pass, claims
-from neurosim.record import Batch, Trial, Unsupported
+from neurosim.record import Batch, Trial, Unsupported, positive
 from neurosim.synapses import send
 from neurosim.trial import play, returned, synapses
 

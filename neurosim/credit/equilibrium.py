@@ -10,18 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.plasticity import Pass, claims
-from neurosim.record import Batch, Trial, Unsupported
+from neurosim.record import Batch, Trial, Unsupported, positive
 from neurosim.trial import play, synapses
 
 State = dict[str, Tensor]
 Goal = Callable[[State, Trial], Iterable[Tensor]]
-
-
-def positive(**given: float) -> None:
-    """ValueError that names the first parameter that is not positive."""
-    for name, value in given.items():
-        if not value > 0:
-            raise ValueError(f"{name}: given {value}, it must be positive")
 
 
 def static_only(trial: Trial, who: str) -> None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.credit.backprop import Wireless
-from neurosim.credit.equilibrium import State, positive, pull, relax, static_only
+from neurosim.credit.equilibrium import State, pull, relax, static_only
 from neurosim.plasticity import Pass, claims
-from neurosim.record import Batch, Trial
+from neurosim.record import Batch, Trial, positive
 from neurosim.trial import play, returned
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neurosim.credit.equilibrium import positive, static_only
+from neurosim.credit.equilibrium import static_only
 from neurosim.credit.local import drawn, mirrored
 from neurosim.neurons import identity
 from neurosim.plasticity import Pass, claims
-from neurosim.record import Batch, Record, Trial
+from neurosim.record import Batch, Record, Trial, positive
 from neurosim.synapses import send
 from neurosim.trial import play, returned, synapses
 

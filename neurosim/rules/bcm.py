@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neurosim.plasticity import Record, outer, unit_mean
+from neurosim.plasticity import Record, outer, positive, unit_mean
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ class BCM:
     def __post_init__(self) -> None:
         if not self.tau >= 1:
             raise ValueError(f"tau: given {self.tau}, the threshold needs a time constant of at least 1 update")
-        for name in ("rho0", "p", "q"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: given {getattr(self, name)}, it must be positive")
+        positive(rho0=self.rho0, p=self.p, q=self.q)
 
     @property
     def reads(self) -> frozenset[str]:

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neurosim.neurons import decay
 from neurosim.plasticity import Record, outer
-from neurosim.rules.spike_rule import BLOCK, check_trains
-from neurosim.traces import filtered
+from neurosim.rules.trains import carried, check_trains, decay_of
+from neurosim.traces import BLOCK, filtered
 
 
 @dataclass(frozen=True)
@@ -74,34 +73,27 @@ class Clopath:
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         check_trains(rec, {"pre"})
-        u, dt = potential(rec), self._step(rec)
+        u = potential(rec)
+        a = {n: decay_of(n, getattr(self, n), rec.dt) for n in ("tau_x", "tau_minus", "tau_plus", "tau_bar")}
         s = {k: v for k, v in state.items() if k == "ubar_bar" or not self.forget}
         dw = torch.zeros_like(rec.weight)
         k = max(1, BLOCK // max(rec.pre[0].numel(), u[0].numel()))
         for t in range(0, len(u), k):  # what is worked on stays in the cache
-            dw = dw + self._span(rec, rec.pre[t : t + k], u[t : t + k], dt, s)
+            dw = dw + self._span(rec, rec.pre[t : t + k], u[t : t + k], a, s)
         if self.u_ref is not None:
             s["ubar_bar"] = s["ubar_bar"].mean(0, keepdim=True)
         state.update({k: v for k, v in s.items() if k == "ubar_bar" or not self.forget})
         return dw
 
-    def _step(self, rec: Record) -> float:
-        """dt in ms."""
-        for name in ("tau_x", "tau_minus", "tau_plus", "tau_bar"):
-            tau = getattr(self, name)
-            decay(tau, rec.dt)  # says so where dt is missing
-            if rec.dt is not None and tau < rec.dt:
-                raise ValueError(f"{name}: given {tau} ms, less than the step dt = {rec.dt} ms: times are in ms")
-        return float(rec.dt or 0.0)
-
-    def _span(self, rec: Record, X: Tensor, u: Tensor, dt: float, s: dict[str, Tensor]) -> Tensor:
-        """dW over a span; s becomes its end."""
-        xbar = low_passed(rec, s, "xbar", X / dt, decay(self.tau_x, dt), 0.0)
-        ubar_minus = self._delayed(rec, s, "ubar_minus", u, decay(self.tau_minus, dt), dt)
-        ubar_plus = self._delayed(rec, s, "ubar_plus", u, decay(self.tau_plus, dt), dt)
+    def _span(self, rec: Record, X: Tensor, u: Tensor, a: Mapping[str, float], s: dict[str, Tensor]) -> Tensor:
+        """dW over a span; a: decays by name of the time constant; s becomes its end."""
+        dt = float(rec.dt or 0.0)  # it is there: the decays needed it
+        xbar = low_passed(rec, s, "xbar", X / dt, a["tau_x"], 0.0)
+        ubar_minus = self._delayed(rec, s, "ubar_minus", u, a["tau_minus"], dt)
+        ubar_plus = self._delayed(rec, s, "ubar_plus", u, a["tau_plus"], dt)
         A_LTD: Tensor | float = self.A_LTD
         if self.u_ref is not None:
-            ubar_bar = low_passed(rec, s, "ubar_bar", u - self.theta_minus, decay(self.tau_bar, dt), self.u_ref)
+            ubar_bar = low_passed(rec, s, "ubar_bar", u - self.theta_minus, a["tau_bar"], self.u_ref)
             A_LTD = self.A_LTD * (ubar_bar / self.u_ref) ** 2
         depression = A_LTD * (ubar_minus - self.theta_minus).clamp(min=0)
         potentiation = self.A_LTP * (u - self.theta_plus).clamp(min=0) * (ubar_plus - self.theta_minus).clamp(min=0)
@@ -121,12 +113,7 @@ class Clopath:
 
 def low_passed(rec: Record, s: dict[str, Tensor], name: str, x: Tensor, a: float, start: float) -> Tensor:
     """x low-passed, z <- a z + (1 - a) x, as z was when each step began; s[name] becomes its end."""
-    z = s.get(name, torch.full_like(x[0], start))
-    if len(z) not in (1, len(x[0])):
-        raise ValueError(
-            f"{rec.name}: a filter left by {len(z)} lanes cannot start {len(x[0])}: keep the batch's size, or use "
-            "Clopath(forget=True) if the trial's end clears it"
-        )
+    z = carried(rec, s.get(name, torch.full_like(x[0], start)), len(x[0]), "Clopath")
     run = filtered((1 - a) * x, a, z)
     s[name] = run[-1].clone()
     return run[:-1]

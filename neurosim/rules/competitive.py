@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from neurosim.plasticity import Record, claims, outer, per_unit, rank
+from neurosim.plasticity import Record, claims, outer, per_unit, positive, rank
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class SoftHebb:
     reads: frozenset[str] = claims("pre", "u", "weight", "lateral")
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature: given {self.temperature}, it must be positive")
+        positive(temperature=self.temperature)
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         u, x, w = rec.u, rec.pre, rec.weight

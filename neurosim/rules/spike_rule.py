@@ -16,7 +16,7 @@ is read before its own bump; so a coincident pair potentiates. All times in ms.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,10 +25,9 @@ from torch import Tensor
 from neurosim.neurons import decay
 from neurosim.plasticity import Record, Unsupported, column, outer, rank, units
 from neurosim.rules.spike_sides import Part, Seen, Weighted, total
+from neurosim.rules.trains import carried, check_trains, decay_of
 from neurosim.synapses import outer_at, outer_by_patches
-from neurosim.traces import filtered, filtered_back, filtered_end, filtered_nearest
-
-BLOCK = 1 << 20  # numbers of a layer's activity that are worked on at once: they fit in the cache
+from neurosim.traces import BLOCK, filtered, filtered_back, filtered_end, filtered_nearest
 
 Product = tuple[str, tuple[str, ...], "Power | None"]  # event, factors of the large side, f(w)
 
@@ -130,7 +129,7 @@ class SpikeRule:
         told = {n: v.broadcast_to(T, *v.shape[v.dim() - rec.post.dim() + 1 :]) for n, v in third.items()}
         sides = {"pre": {"pre": rec.pre}, "post": {"post": rec.post, **told}}
         small, large = ("pre", "post") if rec.pre[0].numel() < rec.post[0].numel() else ("post", "pre")
-        decays = {n: self._decay(n, rec.dt) for n in self.traces}
+        decays = {n: decay_of(t.parameter or n, t.tau, rec.dt) for n, t in self.traces.items()}
         read = {f for m in self.terms for f in (*m.factors, m.gate) if f != self._lone(m, large)}
         read |= {n for n, t in self.traces.items() if t.nearest}
         dw: dict[Power | None, Tensor] = {None: torch.zeros_like(rec.weight)}  # by f(w)
@@ -171,12 +170,7 @@ class SpikeRule:
                 found |= {name: kept[name]} if name in kept else {}
                 continue
             z = kept.get(name, torch.full_like(of[0], t.start))
-            if len(z) not in (1, len(of[0])):
-                raise ValueError(
-                    f"{rec.name}: a trace left by {len(z)} lanes cannot start {len(of[0])}: keep the batch's size, or "
-                    "use SpikeRule(..., forget=True) if the trial's end clears it"
-                )
-            found[name] = z.expand_as(of[0])
+            found[name] = carried(rec, z, len(of[0]), "SpikeRule").expand_as(of[0])
         return found
 
     def _spans(self, start: int, stop: int, of: Tensor) -> Iterator[slice]:
@@ -199,14 +193,6 @@ class SpikeRule:
 
     def _bumps(self, name: str, x: Tensor) -> Tensor:
         return x if self.traces[name].bump == 1 else x * self.traces[name].bump
-
-    def _decay(self, name: str, dt: float | None) -> float:
-        t = self.traces[name]
-        if dt is not None and t.tau < dt:
-            raise ValueError(
-                f"{t.parameter or name}: given {t.tau} ms, less than the step dt = {dt} ms: times are in ms"
-            )
-        return decay(t.tau, dt)
 
     # ------------------------------------------------------------------------------------------ terms
     def _sides(self, m: Term) -> dict[str, tuple[str, ...]]:
@@ -271,29 +257,3 @@ class SpikeRule:
         old = kept.get(key, torch.zeros_like(rec.weight))
         kept[key] = a**T * old + f * outer(rec, x, y * age.flip(0))
         return dw + column(rec, units(rec, M * age * a).sum(0)) * old
-
-
-def check_trains(rec: Record, reads: Collection[str]) -> None:
-    """ValueError unless pre and post are trains [T, B, *unit], of 0 and 1 where they are read.
-
-    Values are looked at on the CPU alone: a GPU would have to wait for the answer.
-    """
-    r = rank(rec.synapse)
-    axes = "[T, B, N]" if r == 1 else "[T, B, *unit]"
-    for name, x in (("pre", rec.pre), ("post", rec.post)):
-        if x.dim() != r + 2:
-            raise ValueError(
-                f"{rec.name}: {name} has the shape {list(x.shape)}, expected {axes}: use Batch(time=True, dt=...)"
-            )
-        if name in reads and x.device.type == "cpu" and not is_train(x):
-            raise ValueError(f"{rec.name}: {name} is no train of spikes, it holds other numbers than 0 and 1")
-    if rec.pre.shape[:2] != rec.post.shape[:2]:
-        raise ValueError(
-            f"{rec.name}: pre {list(rec.pre.shape)} and post {list(rec.post.shape)} differ in T or B, expected {axes}"
-        )
-
-
-def is_train(x: Tensor) -> bool:
-    """Is every number 0 or 1?  x - x x is 0 for no other; in spans of the trial, so that it stays in the cache."""
-    k = max(1, BLOCK // max(1, x[0].numel()))
-    return all(torch.addcmul(s, s, s, value=-1).abs_().sum() == 0 for s in x.split(k))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.plasticity import Record, Rule
+from neurosim.traces import is_train
 
 __all__ = ["Trains", "bursts", "changes", "frequency", "pairs", "poisson", "quadruplets", "together", "triplets"]
 
@@ -43,7 +44,7 @@ class Trains:
                 raise ValueError(
                     f"{name}: given the shape {list(x.shape)}, expected [T, B, N] with N = 1 neuron in each of B lanes"
                 )
-            if not ((x == 0) | (x == 1)).all():
+            if not is_train(x):
                 raise ValueError(f"{name}: given other numbers than 0 and 1, a train of spikes has only these")
         if self.pre.shape != self.post.shape:
             raise ValueError(
@@ -228,13 +229,11 @@ def count(name: str, n: int) -> None:
 def changes(rule: Rule, trains: Trains, w: float | Tensor = 0.5) -> Tensor:
     """The change [B] (float64) that a rule makes in the weight of each lane's own synapse, from w at first (or w [B]).
 
-    The lanes are the channels of a grouped convolution of size 1, so `outer` keeps them apart: each has a neuron of its own.
     The weight that the rule sees is w throughout. Trains are shown in spans, the rule's state carried from one to the
     next: long ones, and those of a rule of `traces` between long silences, over which its traces decay at once, exactly.
     A rule that forgets at a trial's end is shown the whole.
     """
     B = trains.lanes
-    synapse = nn.Conv1d(B, B, 1, groups=B, bias=False, device="meta")  # geometry only
     weight = torch.as_tensor(w, dtype=torch.float64, device=trains.pre.device).expand(B).reshape(B, 1, 1)
     traces: Mapping[str, Any] = getattr(rule, "traces", {})
     state: dict[str, Any] = {}
@@ -243,9 +242,21 @@ def changes(rule: Rule, trains: Trains, w: float | Tensor = 0.5) -> Tensor:
         silence = (start - shown) * trains.dt
         state |= {n: state[n] * math.exp(-silence / t.tau) for n, t in traces.items() if n in state}
         pre, post = (x[start:stop].double().reshape(-1, 1, B, 1) for x in (trains.pre, trains.post))  # [t, 1, B, 1]
-        rec = Record("synapse", synapse, weight, pre, u=post, post=post, slope=post, state={}, dt=trains.dt)
+        rec = lanes_of_one_synapse(weight, pre, post, trains.dt)
         dw, shown = dw + rule.update(rec, {}, state), stop
     return dw.flatten()
+
+
+def lanes_of_one_synapse(
+    weight: Tensor, pre: Tensor, post: Tensor, dt: float, state: Mapping[str, Tensor] = {}
+) -> Record:
+    """What B synapses [B, 1, 1] saw, each of a lane and a neuron of its own: pre and post [T, 1, B, 1].
+
+    The lanes are the channels of a grouped convolution of size 1, so `outer` keeps them apart.
+    """
+    B = len(weight)
+    synapse = nn.Conv1d(B, B, 1, groups=B, bias=False, device="meta")  # geometry only
+    return Record("synapse", synapse, weight, pre, u=post, post=post, slope=post, state=state, dt=dt)
 
 
 def spans(trains: Trains, skip: bool) -> Iterator[tuple[int, int]]:
