@@ -80,12 +80,12 @@ def outer_at(rec: HasWeight, side: str, spikes: Tensor) -> Callable[[Tensor, Ten
             rec, **{side: spikes if factor is None else spikes * factor, other: x}
         )
     # numpy's nonzero and its radix sort take half of torch's time, and finding spikes is most of the work
-    at = torch.from_numpy(spikes.bool().flatten().numpy().nonzero()[0])
-    row = torch.div(at, n, rounding_mode="floor")
-    unit = (at - row * n).to(torch.int16 if n < 1 << 15 else torch.int64)
-    by_unit = torch.from_numpy(unit.numpy().argsort(kind="stable"))
-    row, at = row.index_select(0, by_unit), at.index_select(0, by_unit)
-    counts = torch.bincount(unit, minlength=n)
+    found = (spikes.numpy() != 0).reshape(-1).nonzero()[0]
+    rows = found // n
+    unit = (found - rows * n).astype("int16" if n < 1 << 15 else "int64")
+    by_unit = unit.argsort(kind="stable")
+    row, at = torch.from_numpy(rows.take(by_unit)), torch.from_numpy(found.take(by_unit))
+    counts = torch.bincount(torch.from_numpy(unit), minlength=n)
     first = counts.cumsum(0) - counts
 
     def at_spikes(x: Tensor, factor: Tensor | None) -> Tensor:
