@@ -45,9 +45,9 @@ def study(name: str, seeds: int | None, data: Path | None, out: Path | None, qui
 
 @cli.command()
 @click.argument("names", nargs=-1)
-@options("data", "quick")
-def check(names: Sequence[str], data: Path | None, quick: bool) -> int:
-    """Run studies (default: all but the timing ones) into runs/ and see whether every claim holds."""
+@options("data", "full")
+def check(names: Sequence[str], data: Path | None, full: bool) -> int:
+    """Run studies in their quick form (default: all but the timing ones) into runs/: does every claim hold?"""
     from neurosim import study as running
     from neurosim.store import alone
 
@@ -57,7 +57,7 @@ def check(names: Sequence[str], data: Path | None, quick: bool) -> int:
     runs.mkdir(exist_ok=True)
     for n in chosen:
         with alone(runs, n):
-            claims = running.run_study(n, running.load_study(n).mode(quick, out=runs, data=data), typed())
+            claims = running.run_study(n, running.load_study(n).mode(not full, full, out=runs, data=data), typed())
         click.echo(n)
         running.show(claims)
         failed += [n] if not all(c["holds"] for c in claims) else []
