@@ -1,0 +1,379 @@
+"""A network of spiking populations, event by event: built from neurons, wiring and rules, run by a compiled loop.
+
+    net = Network(dt=0.1, seed=1)
+    exc = net.add(3200, LIF(...));   ee = net.connect(exc, exc, fan_in=64, weight=1.62, tau_syn=5, rule=triplet())
+    rec = net.run(1000, record=[Spikes(exc)])
+
+Neurons and rules are the values that run on tensors. Here weights change at every spike, within their bounds. Times in ms,
+rates in Hz, weights in the unit of what they add to: mV for LIF, nS for ConductanceLIF, pA for AdEx, mV/ms for Izhikevich.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurosim.engine import wiring as wired
+from neurosim.engine.arrays import Array
+from neurosim.engine.wiring import Wiring
+from neurosim.rules.spike_rule import SpikeRule
+from neurosim.spiking import LIF, ConductanceLIF, Poisson
+
+if TYPE_CHECKING:
+    from neurosim.engine.build import Ready
+    from neurosim.engine.record import Recording
+
+
+@dataclass(frozen=True)
+class SpikeTrains:
+    """Given spikes: unit[k] spikes at time[k] ms, in the step that begins there. An input population, for `Network.add`."""
+
+    unit: Sequence[int]
+    time: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if len(self.unit) != len(self.time):
+            raise ValueError(f"time: given {len(self.time)} times for {len(self.unit)} units, they must be as many")
+        if len(self.time) and not (np.min(self.time) >= 0 and np.isfinite(self.time).all()):
+            raise ValueError("time: given a negative or infinite time, spikes come at 0 ms or later")
+
+
+INPUTS = (Poisson, SpikeTrains)
+
+
+class Population:
+    """n neurons of one kind. `drive` is its constant input: mV for LIF, pA for AdEx and ConductanceLIF, Hz for Poisson."""
+
+    def __init__(self, net: Network, index: int, n: int, neuron: Any, drive: Any, v: Any, name: str) -> None:
+        self.net, self.index, self.n, self.neuron, self.name = net, index, n, neuron, name
+        self.first_drive, self.first_v = per_unit("drive", drive, n), None if v is None else per_unit("v", v, n)
+
+    def __repr__(self) -> str:
+        return f"Population({self.name}, {self.n} {type(self.neuron).__name__})"
+
+    @property
+    def drive(self) -> Array:
+        """[n], a copy; set it to change it, between runs too."""
+        return self.first_drive if self.net.ready is None else self._here(self.net.ready.cells.drive).copy()
+
+    @drive.setter
+    def drive(self, value: Any) -> None:
+        self.first_drive = per_unit("drive", value, self.n)
+        if self.net.ready is not None:
+            cells = self.net.ready.cells
+            self._here(cells.drive)[:] = self.first_drive
+            cells.driven[self.index] = self.first_drive.any()
+            if isinstance(self.neuron, Poisson):
+                chance = -np.expm1(-self.first_drive * self.net.dt / 1000)
+                self._here(cells.chance)[:] = chance
+                cells.most[self.index] = chance.max()
+
+    @property
+    def v(self) -> Array:
+        """[n], a view."""
+        return self._here(self.net.made().cells.v)
+
+    def _here(self, x: Array) -> Array:
+        start = self.net.made().cells.start[self.index]
+        return x[start : start + self.n]
+
+
+class Projection:
+    """The synapses from one population onto another."""
+
+    def __init__(
+        self, net: Network, index: int, pre: Population, post: Population, wiring: Wiring, first_w: Array, onto: Any,
+        tau_syn: float | None, axonal: Array, dendritic: Array, rule: SpikeRule | None, w_min: float, w_max: float,
+        normalise: tuple[float, float] | None,
+    ) -> None:  # fmt: skip
+        self.net, self.index, self.pre, self.post, self.wiring, self.first_w = net, index, pre, post, wiring, first_w
+        self.onto, self.tau_syn, self.axonal, self.dendritic = onto, tau_syn, axonal, dendritic
+        self.rule, self.w_min, self.w_max, self.normalise = rule, w_min, w_max, normalise
+
+    def __repr__(self) -> str:
+        return f"Projection({self.pre.name} to {self.post.name}, {self.wiring.size} synapses)"
+
+    @property
+    def w(self) -> Array:
+        """All weights, sorted by pre and then by post; a view that may be written to."""
+        if self.net.ready is None:
+            return self.first_w
+        p = self.net.ready.projections
+        return p.w[p.first[self.index] : p.first[self.index] + p.size[self.index]]
+
+    @w.setter
+    def w(self, value: Any) -> None:
+        self.w[:] = weights_of(value, self.wiring, self.w_min, self.w_max)
+
+    @property
+    def pre_index(self) -> Array:
+        """[synapses]: the pre unit of each."""
+        return np.repeat(np.arange(self.pre.n), self.post.n if self.wiring.dense else np.diff(self.wiring.row))
+
+    @property
+    def post_index(self) -> Array:
+        """[synapses]: the post unit of each."""
+        return np.tile(np.arange(self.post.n), self.pre.n) if self.wiring.dense else self.wiring.target.astype(np.int64)
+
+    def to_scipy(self) -> Any:
+        """scipy.sparse [post, pre], a copy of the weights."""
+        from scipy.sparse import csc_array
+
+        row = np.arange(self.pre.n + 1) * self.post.n if self.wiring.dense else self.wiring.row
+        return csc_array((self.w.copy(), self.post_index, row), shape=(self.post.n, self.pre.n))
+
+    def to_dense(self) -> Array:
+        """[post, pre], a copy; 0 where there is no synapse."""
+        return self.w.reshape(self.pre.n, self.post.n).T.copy() if self.wiring.dense else self.to_scipy().toarray()
+
+    def scale_rows(self, total: float) -> None:
+        """Every post unit's weights are multiplied so that they sum to total; a unit whose sum is 0 stays."""
+        if self.wiring.dense:
+            w = self.w.reshape(self.pre.n, self.post.n)
+            sums = w.sum(0)
+            w *= np.divide(total, sums, out=np.ones_like(sums), where=sums > 0)
+            return
+        sums = np.bincount(self.wiring.target, self.w, self.post.n)
+        self.w[:] *= np.divide(total, sums, out=np.ones_like(sums), where=sums > 0)[self.wiring.target]
+
+
+class Network:
+    """Populations and projections, and their run. dt in ms; dtype float64 or float32; same seed, same spikes.
+
+    `signals` are modulators by name, numbers that gates read from the next step on: net.signals["dopamine"] = 1.0.
+    """
+
+    def __init__(self, dt: float = 0.1, seed: int = 0, dtype: Any = np.float64) -> None:
+        if not dt > 0:
+            raise ValueError(f"dt: given {dt}, a step must be a positive number of ms")
+        if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise ValueError(f"dtype: given {dtype}, allowed are float32 and float64")
+        self.dt, self.seed, self.dtype = float(dt), int(seed), np.dtype(dtype).type
+        self.populations: list[Population] = []
+        self.projections: list[Projection] = []
+        self.ready: Ready | None = None
+        self.generator = np.random.default_rng([self.seed, 0])
+
+    # ------------------------------------------------------------------------------------------ what it is made of
+    def add(self, n: int, neuron: Any, drive: Any = 0.0, v: Any = None, name: str = "") -> Population:
+        """A population of n; v: first potentials (mV), default those at rest.
+
+        ValueError where n is no positive whole number, the neuron has no compiled form, or a spike train names another unit.
+        """
+        from neurosim.engine.kinds import KINDS
+
+        self._open("add")
+        if not (isinstance(n, int | np.integer) and n > 0):
+            raise ValueError(f"n: given {n}, a population has a positive whole number of neurons")
+        if type(neuron) not in (*KINDS, SpikeTrains):
+            known = ", ".join([k.__name__ for k in KINDS] + ["SpikeTrains"])
+            raise ValueError(f"neuron: given {type(neuron).__name__}, the engine runs {known}")
+        if isinstance(neuron, SpikeTrains) and len(neuron.unit):
+            if not 0 <= np.min(neuron.unit) <= np.max(neuron.unit) < n:
+                raise ValueError(
+                    f"unit: given {np.min(neuron.unit)} to {np.max(neuron.unit)}, there are units 0 to {n - 1}"
+                )
+        for field in ("tau_m", "tau_w", "tau_a", "tau_e", "tau_i", "tau_syn"):
+            tau = getattr(neuron, field, None)
+            if tau is not None and tau < self.dt:
+                raise ValueError(f"{field}: given {tau} ms, less than the step dt = {self.dt} ms: times are in ms")
+        k = len(self.populations)
+        made = Population(self, k, int(n), neuron, drive, v, name or f"population {k}")
+        self.populations.append(made)
+        return made
+
+    def connect(
+        self,
+        pre: Population,
+        post: Population,
+        *,
+        fan_in: int | None = None,
+        probability: float | None = None,
+        one_to_one: bool = False,
+        matrix: Any = None,
+        autapses: bool | None = None,
+        weight: Any = None,
+        tau_syn: float | None = None,
+        onto: str | None = None,
+        delay_axonal: Any = None,
+        delay_dendritic: Any = 0.0,
+        rule: SpikeRule | None = None,
+        w_min: float | None = None,
+        w_max: float = np.inf,
+        normalise: tuple[float, float] | None = None,
+    ) -> Projection:
+        """Synapses from pre onto post; a spike adds its weight to the post neuron's current, which decays with tau_syn.
+
+        Who: fan_in different pre units for each post unit, or each pair with a probability, or one to one, or a scipy.sparse
+        matrix [post, pre] (its entries are the weights), or, with none of them, all to all; autapses: may a neuron reach
+        itself (default: no, where pre is post)?
+        weight: a number, one per synapse (sorted by pre, then by post), or a function (generator, number) of them.
+        tau_syn: None, the neuron's own (LIF), or one step; onto: "g_e" or "g_i" of ConductanceLIF.
+        delay_axonal: ms from a pre spike to its synapses, at least dt (default), a number or one per pre unit;
+        delay_dendritic: ms from a post spike back to its synapses, a number or one per post unit.
+        rule: changes weights within w_min .. w_max, default 0 .. inf with a rule. normalise: (sum, every ms) of the incoming
+        weights. ValueError names the argument and what is allowed.
+        """
+        self._open("connect")
+        for name, p in (("pre", pre), ("post", post)):
+            if getattr(p, "net", None) is not self:
+                raise ValueError(f"{name}: given {p!r}, which is no population of this network")
+        if isinstance(post.neuron, INPUTS):
+            raise ValueError(f"post: given {post!r}, an input population has no synapses")
+        ways = {"fan_in": fan_in, "probability": probability, "one_to_one": one_to_one or None, "matrix": matrix}
+        if len(given := [n for n, x in ways.items() if x is not None]) > 1:
+            raise ValueError(f"{given[1]}: given together with {given[0]}, choose one")
+        autapses = pre is not post if autapses is None else autapses
+        g, size = self.generator, (pre.n, post.n)
+        wiring = (
+            wired.by_fan_in(*size, fan_in, autapses or pre is not post, g) if fan_in is not None
+            else wired.by_probability(*size, probability, autapses or pre is not post, g) if probability is not None
+            else wired.one_to_one(*size) if one_to_one
+            else wired.explicit(matrix, *size) if matrix is not None
+            else wired.all_to_all(*size, autapses or pre is not post)
+        )  # fmt: skip
+        if matrix is not None and weight is not None:
+            raise ValueError("weight: given together with matrix, whose entries are the weights")
+        low = (0.0 if rule else -np.inf) if w_min is None else w_min
+        if not low <= w_max:
+            raise ValueError(f"w_max: given {w_max}, it must not lie below w_min = {low}")
+        value = wiring.weight if matrix is not None else 1.0 if weight is None else weight
+        value = value(g, wiring.size) if callable(value) else value
+        first = weights_of(value, wiring, low, w_max)
+        key, tau = channel_of(post.neuron, tau_syn, onto, self.dt)
+        axonal = steps("delay_axonal", self.dt if delay_axonal is None else delay_axonal, pre.n, self.dt, 1)
+        dendritic = steps("delay_dendritic", delay_dendritic, post.n, self.dt, 0)
+        if rule is not None:
+            check_rule(rule, self.dt)
+        made = Projection(
+            self, len(self.projections), pre, post, wiring, first, key, tau, axonal, dendritic, rule, float(low),
+            float(w_max), normalise,
+        )  # fmt: skip
+        self.projections.append(made)
+        return made
+
+    def _open(self, what: str) -> None:
+        if self.ready is not None:
+            raise ValueError(
+                f"{what}: this network has run already; add populations and projections before its first run"
+            )
+
+    # ------------------------------------------------------------------------------------------ its run
+    def made(self) -> Ready:
+        """The arrays, made when they are first needed."""
+        if self.ready is None:
+            from neurosim.engine.build import build
+
+            self.ready = build(self)
+        return self.ready
+
+    @property
+    def t(self) -> float:
+        """ms simulated so far."""
+        return 0.0 if self.ready is None else float(self.ready.clock[0] * self.dt)
+
+    def signal(self, **values: float) -> None:
+        """Modulators from the next step on: net.signal(dopamine=1.0). ValueError for a name that no rule's gate reads."""
+        ready = self.made()
+        for name, value in values.items():
+            at = ready.signals.get(name)
+            if at is None or ready.gates.of[at] >= 0:
+                known = [n for n, i in ready.signals.items() if ready.gates.of[i] < 0]
+                raise ValueError(f"signal: given {name!r}, the rules of this network read {', '.join(known) or 'none'}")
+            ready.gates.signals[at] = value
+
+    def run(
+        self,
+        duration: float,
+        record: Sequence[Any] = (),
+        *,
+        ceiling: float | None = None,
+        each: tuple[float, Callable[[Network], None]] | None = None,
+        to: Path | str | None = None,
+    ) -> Recording:
+        """`duration` ms further. Recorded is what `record` asks for; Ctrl-C ends the run and returns what there is.
+
+        ceiling: Hz; a population whose mean rate is above it stops the run with `BlowUp`, as NaN does.
+        each: (ms, function), called with the network every so many ms. to: a folder that recordings are streamed to.
+        """
+        from neurosim.engine.run import run
+
+        return run(self, duration, record, ceiling, each, None if to is None else Path(to))
+
+    def save(self, path: Path | str) -> None:
+        """All of it, to go on from bit for bit; .npz, without pickle."""
+        from neurosim.engine.files import save
+
+        save(self, Path(path))
+
+    @staticmethod
+    def load(path: Path | str) -> Network:
+        from neurosim.engine.files import load
+
+        return load(Path(path))
+
+
+# ---------------------------------------------------------------------------------------------- arguments
+def per_unit(name: str, value: Any, n: int) -> Array:
+    x = np.asarray(value, np.float64)
+    if x.shape not in ((), (n,)):
+        raise ValueError(f"{name}: given the shape {list(x.shape)}, expected a number or one for each of {n} units")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name}: given NaN or inf, expected finite numbers")
+    return np.broadcast_to(x, n).copy()
+
+
+def weights_of(value: Any, wiring: Wiring, low: float, high: float) -> Array:
+    x = np.asarray(value, np.float64)
+    if x.shape not in ((), (wiring.size,)):
+        raise ValueError(
+            f"weight: given the shape {list(x.shape)}, expected a number or one for each of {wiring.size} synapses"
+        )
+    if not np.isfinite(x).all():
+        raise ValueError("weight: given NaN or inf, expected finite numbers")
+    if x.size and x.max() > high:
+        raise ValueError(f"w_max: given {high}, it must not lie below the initial weight {x.max():g}")
+    if x.size and x.min() < low:
+        raise ValueError(f"w_min: given {low}, it must not lie above the initial weight {x.min():g}")
+    return np.broadcast_to(x, wiring.size).copy()
+
+
+def steps(name: str, value: Any, n: int, dt: float, least: int) -> Array:
+    """Delays in whole steps, one number or one a unit."""
+    x = per_unit(name, value, n)
+    found = np.rint(x / dt).astype(np.int64)
+    if found.min() < least or x.min() < 0:
+        allowed = f"at least dt = {dt} ms" if least else "0 ms or more"
+        raise ValueError(f"{name}: given {x.min():g} ms, it must be {allowed}")
+    return found if np.ndim(value) else found[:1]
+
+
+def channel_of(neuron: Any, tau_syn: float | None, onto: str | None, dt: float) -> tuple[Any, float | None]:
+    """(key, tau) of the current or conductance that a projection adds to; tau None: it lasts one step."""
+    if isinstance(neuron, ConductanceLIF):
+        if onto not in ("g_e", "g_i"):
+            raise ValueError(f"onto: given {onto!r}, a conductance synapse acts on 'g_e' or 'g_i'")
+        tau = neuron.tau_e if onto == "g_e" else neuron.tau_i
+        if tau_syn not in (None, tau):
+            raise ValueError(f"tau_syn: given {tau_syn} ms, that of {onto} is the neuron's, {tau} ms")
+        return onto, tau
+    if onto is not None:
+        raise ValueError(f"onto: given {onto!r}, only synapses onto ConductanceLIF choose what they act on")
+    tau = neuron.tau_syn if tau_syn is None and isinstance(neuron, LIF) else tau_syn
+    if tau is not None and not tau >= dt:
+        raise ValueError(f"tau_syn: given {tau} ms, it must be at least dt = {dt} ms: times are in ms")
+    return tau, tau
+
+
+def check_rule(rule: SpikeRule, dt: float) -> None:
+    from neurosim.engine.rules import compiled
+
+    taus: Mapping[str, float] = {t.parameter or n: t.tau for n, t in rule.traces.items()}
+    for name, tau in taus.items():
+        if tau < dt:
+            raise ValueError(f"{name}: given {tau} ms, less than the step dt = {dt} ms: times are in ms")
+    compiled(rule)
