@@ -1,4 +1,4 @@
-"""From populations and projections to the arrays of the compiled loop."""
+"""From populations and projections to the tables and arrays of the compiled loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from neurosim.engine import arrays, rules
 from neurosim.engine.arrays import BLOCK, Array
 from neurosim.engine.kinds import factor_of, kind_of
-from neurosim.engine.tables import Rows, plasticity, powers
+from neurosim.engine.tables import Rows, Tables, powers
 from neurosim.spiking import steps_of
 
 if TYPE_CHECKING:
@@ -21,20 +21,24 @@ LONGEST, RANGE = 64.0, 30.0  # ms between rebases, and at most so many of the sh
 class Ready(NamedTuple):
     """All that `kernel.advance` is given, and where things are."""
 
-    depth: int
-    rebase: int
+    depth: int  # steps that spikes are kept
+    rebase: int  # steps between rebases
     room: int  # the most spikes of a step
-    cells: arrays.Neurons
-    projections: arrays.Projections
-    rules: arrays.Plasticity
+    cells: arrays.Cells
+    wires: arrays.Wires
+    rules: arrays.Rules
     decays: arrays.Decays
     gates: arrays.Gates
-    clock: Array
+    clock: Array  # step, steps since the last rebase
     random_state: Array
     flags: Array
     scalars: Array
-    signals: dict[str, int]  # where each is in gates.signals
-    rows: dict[Any, int]  # (population, channel key) or (projection, trace) -> row of z
+    signals: dict[str, int]  # name: its place in gates.signal
+    rows: dict[Any, int]  # ("channel", population, key) or ("trace", projection, name): a row of z
+
+
+def padded(n: int) -> int:
+    return -(-n // BLOCK) * BLOCK
 
 
 class Joined:
@@ -53,44 +57,29 @@ class Joined:
         return np.concatenate(self.parts)
 
 
-def integers(x: Any) -> Array:
-    return np.array(x, np.int64)
-
-
-def padded(n: int) -> int:
-    return -(-n // BLOCK) * BLOCK
-
-
 def build(net: Network) -> Ready:
     F, dt = net.dtype, net.dt
     rows, found = Rows(), {}
-    channels = []
-    for p in net.populations:  # a population's channels stand together
-        kind = kind_of(p.neuron, dt)
-        keys = dict(kind.channels) | {q.onto: q.tau_syn for q in net.projections if q.post is p}
-        first = len(rows.size)
+    cells = neurons(net)
+    for p, here in zip(net.populations, cells.population, strict=True):  # a population's channels stand together
+        keys = dict(kind_of(p.neuron, dt).channels) | {q.onto: q.tau_syn for q in net.projections if q.post is p}
+        here["channel"] = len(rows)
         for key, tau in keys.items():
-            factor = factor_of(p.neuron, tau, dt)
-            found[p.index, key] = rows.add(padded(p.n), 0.0 if tau is None else 1 / tau, factor)
-        channels.append((first, len(rows.size)))
-    instant = [r == 0 for r in rows.rate]
-    tables = plasticity(net, rows, found)
-    instant += [False] * (len(rows.size) - len(instant))
-    rates = [*rows.rate, *(1 / t for t in tables.taus)]
-    fastest = max(rates, default=0.0)
+            rate, factor = (0.0 if tau is None else 1 / tau), factor_of(p.neuron, tau, dt)
+            found["channel", p.index, key] = rows.add(p.n, rate, factor, instant=tau is None)
+        here["channel_end"] = len(rows)
+    tables = Tables(net, rows, found)
+    fastest = max([*rows.rate, *(1 / t for t in tables.taus)], default=0.0)
     rebase = max(1, int(min(LONGEST, RANGE / fastest if fastest else LONGEST) / dt))
-    up, down = powers(rows.rate, dt, rebase, F)
-    z = np.concatenate([np.full(n, s, F) for n, s in zip(rows.size, rows.start, strict=True)] or [np.zeros(1, F)])
-    at = np.concatenate([[0], np.cumsum(rows.size)[:-1]]).astype(np.int64) if rows.size else np.zeros(0, np.int64)
-    decays = arrays.Decays(at, np.array(rows.size, np.int64), up, down, z, np.array(rows.factor, F), np.array(instant))
-    plastic = tables.filled(F, decays)
-    cells, depth = neurons(net, channels), 2 + longest(net)
-    places = len(cells.v)
-    cells = cells._replace(spikes=np.zeros((depth, places), np.int32), count=np.zeros((depth, len(channels)), np.int64))
-    seeds = np.random.SeedSequence([net.seed, 1]).generate_state(2, np.uint64)
+    depth, places = 2 + longest(net), cells.last.size
+    cells = cells._replace(
+        spikes=np.zeros((depth, places), np.int32), count=np.zeros((depth, len(net.populations)), np.int64)
+    )
+    row, z = rows.laid_out(F)
     return Ready(
-        depth, rebase, sum(p.n for p in net.populations), cells, wires(net, found), plastic, decays,
-        tables.gates(net, dt, rebase, F), np.zeros(2, np.int64), seeds, np.zeros(places // BLOCK + 1, np.int32),
+        depth, rebase, sum(p.n for p in net.populations), cells, wires(net, found), tables.rules(F),
+        arrays.Decays(row, *powers(rows.rate, dt, rebase, F), z), tables.gates(dt, rebase, F), np.zeros(2, np.int64),
+        np.random.SeedSequence([net.seed, 1]).generate_state(2, np.uint64), np.zeros(places // BLOCK + 1, np.int32),
         np.zeros(max(1, tables.most), F), {n: i for i, n in enumerate(tables.signals)}, found,
     )  # fmt: skip
 
@@ -101,74 +90,70 @@ def longest(net: Network) -> int:
     return max([*rests, *(int(d.max()) for q in net.projections for d in (q.axonal, q.dendritic))], default=1)
 
 
-def neurons(net: Network, channels: list[tuple[int, int]]) -> arrays.Neurons:
+def neurons(net: Network) -> arrays.Cells:
+    """The populations' state, without their last spikes."""
     F, dt = net.dtype, net.dt
-    kinds = [kind_of(p.neuron, dt) for p in net.populations]
     start = np.concatenate([[0], np.cumsum([padded(p.n) for p in net.populations])]).astype(np.int64)
-    places = int(start[-1])
-    v, x, drive, chance = (np.zeros(places, F) for _ in range(4))
-    par = np.zeros((len(kinds), 12), F)
-    steps, units, at = [], [], []
-    for p, k, s in zip(net.populations, kinds, start, strict=False):
-        here = slice(s, s + p.n)
-        par[p.index, : len(k.par)], par[p.index, 11] = k.par, k.jump
-        v[s : s + padded(p.n)] = k.v
-        v[here] = k.v if p.first_v is None else p.first_v
-        x[s : s + padded(p.n)] = k.x
-        if k.kind == arrays.IZHIKEVICH and p.first_v is not None:
-            x[here] = p.neuron.b * v[here]
-        drive[here] = p.first_drive
-        chance[here] = -np.expm1(-drive[here].astype(np.float64) * dt / 1000) if k.kind == arrays.POISSON else 0
-        begin = sum(map(len, steps))
-        if k.kind == arrays.TRAINS:
+    table = arrays.table(arrays.POPULATION, F, len(net.populations))
+    v, x, drive, chance = (np.zeros(int(start[-1]), F) for _ in range(4))
+    par = np.zeros((len(net.populations), 12), F)
+    steps, units = Joined(np.int64), Joined(np.int32)
+    for p, s, here in zip(net.populations, start, table, strict=False):
+        kind, at = kind_of(p.neuron, dt), slice(s, s + p.n)
+        par[p.index, : len(kind.par)], par[p.index, 11] = kind.par, kind.jump
+        v[s : s + padded(p.n)], x[s : s + padded(p.n)] = kind.v, kind.x
+        if p.first_v is not None:
+            v[at] = p.first_v
+            if kind.kind == arrays.IZHIKEVICH:
+                x[at] = p.neuron.b * v[at]
+        drive[at] = p.first_drive
+        if kind.kind == arrays.POISSON:
+            chance[at] = -np.expm1(-p.first_drive * dt / 1000)
+        here["train_at"] = steps.length
+        if kind.kind == arrays.TRAINS:
             order = np.argsort(p.neuron.time, kind="stable")
-            steps.append(np.rint(np.asarray(p.neuron.time)[order] / dt).astype(np.int64))
-            units.append(np.asarray(p.neuron.unit)[order].astype(np.int32))
-        at.append((begin, sum(map(len, steps))))
-    joined = [np.concatenate(a) if a else np.zeros(0, t) for a, t in ((steps, np.int64), (units, np.int32))]
-    spans = np.array(at, np.int64).reshape(-1, 2)
-    n = np.array([p.n for p in net.populations], np.int64)
-    return arrays.Neurons(
-        np.array([k.kind for k in kinds], np.int64), start[:-1], n,
-        np.array([steps_of(k.refractory, dt) for k in kinds], np.int64), np.array([k.substeps for k in kinds], np.int64),
-        par, np.array(channels, np.int64).reshape(-1, 2),
-        np.array([bool(drive[s : s + m].any()) for s, m in zip(start, n, strict=False)]), drive, v, x, np.zeros(places, F),
-        np.full(places, -(1 << 40), np.int64), np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int64),
-        spans[:, 0].copy(), spans[:, 1].copy(), *joined, chance,
-        np.array([chance[s : s + m].max(initial=0) for s, m in zip(start, n, strict=False)], F),
+            steps.add(np.rint(np.asarray(p.neuron.time)[order] / dt))
+            units.add(np.asarray(p.neuron.unit)[order])
+        here["kind"], here["start"], here["n"], here["substeps"] = kind.kind, s, p.n, kind.substeps
+        here["hold"], here["driven"] = steps_of(kind.refractory, dt), p.first_drive.any()
+        here["most"], here["train_end"] = chance[at].max(), steps.length
+    blocks = (-1, BLOCK)
+    return arrays.Cells(
+        table, par, drive.reshape(blocks), v.reshape(blocks), x.reshape(blocks), np.zeros_like(v).reshape(blocks),
+        np.full(v.size, -(1 << 40), np.int64), chance, np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int64),
+        steps.whole(), units.whole(),
     )  # fmt: skip
 
 
-def wires(net: Network, found: dict[Any, int]) -> arrays.Projections:
+def wires(net: Network, found: dict[Any, int]) -> arrays.Wires:
     """All projections' synapses in a row."""
-    F, some = net.dtype, net.projections
+    F = net.dtype
     unit = np.uint16 if all(p.n <= 1 << 16 for p in net.populations) else np.uint32
-    kinds = {"row": np.int64, "target": unit, "column": np.int64, "source": unit, "where": np.uint32, "w": F}
-    joined, begin = (
-        {n: Joined(t) for n, t in kinds.items()},
-        {n: [] for n in ("row", "target", "column", "source", "w")},
-    )
-    delays, spans, each, each_at = Joined(np.int64), ([], []), (Joined(np.int64), Joined(np.int64)), ([], [])
-    for q in some:
+    kinds = {"rows": np.int64, "targets": unit, "columns": np.int64, "incoming": unit, "where": np.uint32, "first": F}
+    joined = {n: Joined(t) for n, t in kinds.items()}
+    delays, each = Joined(np.int64), {"units_pre": Joined(np.int64), "units_post": Joined(np.int64)}
+    table = arrays.table(arrays.PROJECTION, F, len(net.projections))
+    for q, here in zip(net.projections, table, strict=True):
         into = q.wiring.incoming() if q.rule and not q.wiring.dense else (np.zeros(0),) * 3
-        parts = dict(zip(("row", "target", "column", "source", "where", "w"),
-                         (q.wiring.row, q.wiring.target, *into, q.first_w), strict=True))  # fmt: skip
-        at = {n: joined[n].add(x) for n, x in parts.items()}
-        for n, places in begin.items():
-            places.append(at[n])
-        for side, (values, size) in enumerate(((q.axonal, q.pre.n), (q.dendritic, q.post.n))):
+        for name, x in zip(kinds, (q.wiring.row, q.wiring.target, *into, q.first_w), strict=True):
+            at = joined[name].add(x)
+            if name != "where":
+                here[name] = at
+        for name, units, values, n in (
+            ("axonal", "units_pre", q.axonal, q.pre.n), ("dendritic", "units_post", q.dendritic, q.post.n)
+        ):  # fmt: skip
             distinct = np.unique(values)
-            first = delays.add(distinct)
-            spans[side].append((first, first + len(distinct)))
-            each_at[side].append(each[side].add(np.broadcast_to(values, size) if len(distinct) > 1 else np.zeros(0)))
-    simple = [0 if q.rule is None else 1 if rules.compiled(q.rule).simple else 2 for q in some]
-    row, target, column, source, where, w = (j.whole() for j in joined.values())
-    return arrays.Projections(
-        integers([q.pre.index for q in some]), integers([q.post.index for q in some]),
-        np.array([q.wiring.dense for q in some], bool), integers(begin["w"]), integers([q.wiring.size for q in some]),
-        integers([q.post.n for q in some]), integers(begin["row"]), integers(begin["target"]), integers(begin["column"]),
-        integers(begin["source"]), integers([found[q.post.index, q.onto] for q in some]), integers(simple),
-        integers(spans[0]).reshape(-1, 2), integers(spans[1]).reshape(-1, 2), delays.whole(),
-        integers(each_at[0]), integers(each_at[1]), each[0].whole(), each[1].whole(),
-        np.array([q.w_min for q in some], F), np.array([q.w_max for q in some], F), row, target, column, source, where, w,
-    )  # fmt: skip
+            here[name] = delays.add(distinct)
+            here[name + "_end"] = delays.length
+            here[units] = each[units].add(np.broadcast_to(values, n) if len(distinct) > 1 else np.zeros(0))
+        here["pre"], here["post"], here["dense"], here["width"] = q.pre.index, q.post.index, q.wiring.dense, q.post.n
+        here["size"], here["channel"] = q.wiring.size, found["channel", q.post.index, q.onto]
+        here["plastic"] = 0 if q.rule is None else 1 if rules.compiled(q.rule).simple else 2
+        here["low"], here["high"] = q.w_min, q.w_max
+    return arrays.Wires(
+        table,
+        delays.whole(),
+        each["units_pre"].whole(),
+        each["units_post"].whole(),
+        *(j.whole() for j in joined.values()),
+    )

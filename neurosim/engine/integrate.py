@@ -14,7 +14,6 @@ from numba import njit
 
 # without counting references (_nrt), which takes longer than a step: nothing here makes an array, views only
 compiled = njit(cache=True, _nrt=False, fastmath={"contract"}, nogil=True, error_model="numpy")
-inlined = njit(inline="always", _nrt=False, fastmath={"contract"}, nogil=True, error_model="numpy")
 THRESHOLD, RESET, DRIVE, OWN = 0, 1, 2, 3  # in par; the neuron's own constants follow
 
 
@@ -61,7 +60,10 @@ def lif_two(v: Any, g: Any, h: Any, s: Any, r: Any, par: Any, flags: Any) -> Non
 
 @compiled
 def conductance(v: Any, g_e: Any, g_i: Any, s_e: Any, s_i: Any, drive: Any, par: Any, flags: Any) -> None:
-    """Exponential Euler of C dv/dt = g_L (E_L - v) + g_e (E_e - v) + g_i (E_i - v) + I; par: g_L, g_L E_L + I, E_e, E_i, dt/C."""
+    """Exponential Euler of C dv/dt = g_L (E_L - v) + g_e (E_e - v) + g_i (E_i - v) + I.
+
+    par: g_L, g_L E_L + I, E_e, E_i, dt/C.
+    """
     threshold, g_L, base, E_e, E_i, per_g = (
         par[THRESHOLD],
         par[OWN],
@@ -101,7 +103,10 @@ def adex(v: Any, w: Any, current: Any, par: Any, flags: Any) -> None:
 
 @compiled
 def izhikevich(v: Any, r: Any, current: Any, substeps: int, par: Any, flags: Any) -> None:
-    """Forward Euler in `substeps`, r from the old v if there is one, else from the new; par: dt/substeps, dt a, b, .04, 5, 140."""
+    """Forward Euler in `substeps`, r from the old v if there is one substep, else from the new.
+
+    par: dt/substeps, dt a, b, .04, 5, 140.
+    """
     threshold, h, per_a, b_, c2, c1, c0 = (
         par[THRESHOLD], par[OWN], par[OWN + 1], par[OWN + 2], par[OWN + 3], par[OWN + 4], par[OWN + 5],
     )  # fmt: skip

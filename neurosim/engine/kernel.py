@@ -10,8 +10,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from neurosim.engine import arrays, integrate, plastic
-from neurosim.engine.integrate import RESET, THRESHOLD, compiled, inlined
+from neurosim.engine import arrays, integrate
+from neurosim.engine.integrate import RESET, THRESHOLD, compiled
+from neurosim.engine.plastic import (
+    across,
+    across_dense,
+    along_dense,
+    bumped,
+    changed,
+    scalar,
+    send,
+    send_along,
+    send_dense,
+)  # fmt: skip
 
 LIF, CONDUCTANCE, ADEX, IZHIKEVICH, ADAPTIVE, POISSON, TRAINS = (
     arrays.LIF, arrays.CONDUCTANCE, arrays.ADEX, arrays.IZHIKEVICH, arrays.ADAPTIVE, arrays.POISSON, arrays.TRAINS,
@@ -19,290 +30,311 @@ LIF, CONDUCTANCE, ADEX, IZHIKEVICH, ADAPTIVE, POISSON, TRAINS = (
 BLOCK = arrays.BLOCK
 
 
-@inlined
-def integrated(p: int, cells: Any, decays: Any, k: int, flags: Any) -> None:
-    """Population p over one step; flags: how many of each block are above threshold."""
-    start, kind, par = cells.start[p], cells.kind[p], cells.par[p]
-    blocks = (cells.n[p] + BLOCK - 1) // BLOCK
-    stop = start + blocks * BLOCK
-    v, x = cells.v[start:stop].reshape(blocks, BLOCK), cells.x[start:stop].reshape(blocks, BLOCK)
-    current, drive = cells.current[start:stop].reshape(blocks, BLOCK), cells.drive[start:stop].reshape(blocks, BLOCK)
-    z, at, first, last = decays.z, decays.at, cells.channels[p, 0], cells.channels[p, 1]
-    if kind == CONDUCTANCE:
-        e, i = z[at[first] : at[first] + blocks * BLOCK], z[at[first + 1] : at[first + 1] + blocks * BLOCK]
-        integrate.conductance(
-            v, e.reshape(blocks, BLOCK), i.reshape(blocks, BLOCK), decays.down[first, k], decays.down[first + 1, k],
-            drive, par, flags,
-        )  # fmt: skip
-        return
-    if kind == LIF and not cells.driven[p] and last - first == 1:
-        g = z[at[first] : at[first] + blocks * BLOCK].reshape(blocks, BLOCK)
-        integrate.lif_one(v, g, decays.factor[first] * decays.down[first, k], par, flags)
-    elif kind == LIF and not cells.driven[p] and last - first == 2:
-        g = z[at[first] : at[first] + blocks * BLOCK].reshape(blocks, BLOCK)
-        h = z[at[first + 1] : at[first + 1] + blocks * BLOCK].reshape(blocks, BLOCK)
-        s, r = decays.factor[first] * decays.down[first, k], decays.factor[first + 1] * decays.down[first + 1, k]
-        integrate.lif_two(v, g, h, s, r, par, flags)
+@compiled
+def integrated(
+    p: int, k: int, population: Any, par: Any, drive: Any, v: Any, x: Any, current: Any, row: Any, down: Any, z: Any,
+    flags: Any, others: Any,
+) -> None:  # fmt: skip
+    """Population p over one step; flags: how many of each block are above threshold. v, x, z are [blocks, BLOCK]."""
+    here, par = population[p], par[p]
+    start, blocks = here.start // BLOCK, (here.n + BLOCK - 1) // BLOCK
+    v, x = v[start : start + blocks], x[start : start + blocks]
+    current, drive = current[start : start + blocks], drive[start : start + blocks]
+    first, last = here.channel, here.channel_end
+    if others is not None:
+        if here.kind == CONDUCTANCE:
+            e, i = row[first].at // BLOCK, row[first + 1].at // BLOCK
+            integrate.conductance(
+                v, z[e : e + blocks], z[i : i + blocks], down[first, k], down[first + 1, k], drive, par, flags
+            )
+            return
+    plain = here.kind == LIF and here.driven == 0
+    if plain and last - first == 1:
+        at = row[first].at // BLOCK
+        integrate.lif_one(v, z[at : at + blocks], row[first].factor * down[first, k], par, flags)
+    elif plain and last - first == 2:
+        at, to = row[first].at // BLOCK, row[first + 1].at // BLOCK
+        s, r = row[first].factor * down[first, k], row[first + 1].factor * down[first + 1, k]
+        integrate.lif_two(v, z[at : at + blocks], z[to : to + blocks], s, r, par, flags)
     else:
         integrate.gather(current, drive, par[integrate.DRIVE])
         for c in range(first, last):
-            g = z[at[c] : at[c] + blocks * BLOCK].reshape(blocks, BLOCK)
-            integrate.add(current, g, decays.factor[c] * decays.down[c, k])
-        if kind == LIF:
+            at = row[c].at // BLOCK
+            integrate.add(current, z[at : at + blocks], row[c].factor * down[c, k])
+        if here.kind == LIF:
             integrate.lif_one(v, current, par.dtype.type(1), par, flags)
-        elif kind == ADEX:
-            integrate.adex(v, x, current, par, flags)
-        elif kind == IZHIKEVICH:
-            integrate.izhikevich(v, x, current, cells.substeps[p], par, flags)
-        else:
-            integrate.adaptive(v, x, current, par, flags)
+        if others is not None:
+            if here.kind == ADEX:
+                integrate.adex(v, x, current, par, flags)
+            elif here.kind == IZHIKEVICH:
+                integrate.izhikevich(v, x, current, here.substeps, par, flags)
+            elif here.kind == ADAPTIVE:
+                integrate.adaptive(v, x, current, par, flags)
     for c in range(first, last):
-        if decays.instant[c]:
-            z[at[c] : at[c] + blocks * BLOCK] = 0
+        if row[c].instant:
+            at = row[c].at // BLOCK
+            z[at : at + blocks] = 0
 
 
-@inlined
-def fired(p: int, cells: Any, t: int, depth: int, flags: Any) -> None:
+@compiled
+def fired(
+    p: int, t: int, slot: int, depth: int, population: Any, par: Any, v: Any, x: Any, last: Any, spikes: Any, count: Any,
+    flags: Any,
+) -> None:  # fmt: skip
     """The spikes of population p at step t, and their resets; v of neurons that are held goes back to its reset."""
-    start, kind, par, hold = cells.start[p], cells.kind[p], cells.par[p], cells.hold[p]
-    v, x, last, n = cells.v, cells.x, cells.last, cells.n[p]
-    slot = t % depth
+    here, par = population[p], par[p]
+    start, n, hold, adaptive = here.start, here.n, here.hold, here.kind == ADAPTIVE
+    threshold, reset, jump = par[THRESHOLD], par[RESET], par[11]
     found = 0
-    threshold, reset = par[THRESHOLD], par[RESET]
-    spikes = cells.spikes[slot, start : start + n]
     for b in range((n + BLOCK - 1) // BLOCK):
         if flags[b] == 0:
             continue
         for i in range(b * BLOCK, min(b * BLOCK + BLOCK, n)):
             m = start + i
-            bound = threshold + par[5] * x[m] if kind == ADAPTIVE else threshold
+            bound = threshold + par[5] * x[m] if adaptive else threshold
             if v[m] > bound and t - last[m] >= hold:
-                spikes[found] = i
+                spikes[slot, start + found] = i
                 found += 1
                 last[m] = t
-                if kind == ADAPTIVE:
+                if adaptive:
                     v[m] -= par[6]
                     x[m] += par[7]
                 else:
                     v[m] = reset
-                    x[m] += par[11]
-    cells.count[slot, p] = found
-    for back in range(1, hold):
-        if t - back < 0:
-            break
-        old = (t - back) % depth
-        for m in range(cells.count[old, p]):
-            v[start + cells.spikes[old, start + m]] = reset
+                    x[m] += jump
+    count[slot, p] = found
+    old = slot
+    for _ in range(1, min(hold, t + 1)):
+        old = old - 1 if old > 0 else depth - 1
+        for m in range(count[old, p]):
+            v[start + spikes[old, start + m]] = reset
 
 
-@inlined
-def given(p: int, cells: Any, t: int, depth: int, random_state: Any) -> None:
+@compiled
+def given(
+    p: int, t: int, slot: int, population: Any, chance: Any, last: Any, spikes: Any, count: Any, train_step: Any,
+    train_unit: Any, random_state: Any,
+) -> None:  # fmt: skip
     """The spikes of an input population."""
-    start, n, slot = cells.start[p], cells.n[p], t % depth
-    spikes = cells.spikes[slot, start : start + n]
-    if cells.kind[p] == POISSON:
-        found = integrate.poisson(cells.chance[start : start + n], cells.most[p], n, random_state, spikes)
+    here = population[p]
+    start, n = here.start, here.n
+    into = spikes[slot, start : start + n]
+    if here.kind == POISSON:
+        found = integrate.poisson(chance[start : start + n], here.most, n, random_state, into)
     else:
-        at, found = cells.train_at[p], 0
-        while at < cells.train_end[p] and cells.train_step[at] <= t:
-            if cells.train_step[at] == t:
-                spikes[found] = cells.train_unit[at]
+        at, found = here.train_at, 0
+        while at < here.train_end and train_step[at] <= t:
+            if train_step[at] == t:
+                into[found] = train_unit[at]
                 found += 1
             at += 1
-        cells.train_at[p] = at
+        population[p].train_at = at
     for m in range(found):
-        cells.last[start + spikes[m]] = t
-    cells.count[slot, p] = found
+        last[start + into[m]] = t
+    count[slot, p] = found
 
 
-@inlined
-def arrive(q: int, unit: int, links: Any, k: int, c: Any) -> None:
-    """A spike of the pre unit at its synapses."""
-    projections, rules, decays, _ = links
-    z, at = decays.z, decays.at
-    first, width = projections.first[q], projections.width[q]
-    w = projections.w[first : first + projections.size[q]]
-    row, dense = projections.channel[q], projections.dense[q]
-    g, up = z[at[row] : at[row] + width], decays.up[row, k]
-    if dense:
-        begin = unit * width
-        here = w[begin : begin + width]
-        target = projections.target[:0]
-    else:
-        begin = projections.row[projections.rows[q] + unit]
-        end = projections.row[projections.rows[q] + unit + 1]
-        here, base = w[begin:end], projections.targets[q]
-        target = projections.target[base + begin : base + end]
-    low, high = projections.low[q], projections.high[q]
-    if projections.plastic[q] == 1:
-        group = rules.groups[q, 0, 0]
-        if group == rules.groups[q, 0, 1]:
-            x, far = z[0] * 0, z[:0]
-        else:
-            x, r = plastic.scalar(rules, decays, group, unit, k), rules.far[group]
-            far = z[at[r] : at[r] + width]
-        if dense:
-            plastic.send_dense(here, g, up)
-            if len(far):
-                plastic.along_dense(here, far, x, low, high)
-        elif len(far):
-            plastic.send_along(here, target, g, up, far, x, low, high)
-        else:
-            plastic.send(here, target, g, up)
-    else:
-        if dense:
-            plastic.send_dense(here, g, up)
-        else:
-            plastic.send(here, target, g, up)
-        if projections.plastic[q] == 2:
-            plastic.changed(q, 0, unit, begin, w, projections.where[:0], target, links, k, c)
-    if projections.plastic[q]:
-        plastic.bump(q, 0, unit, rules, decays, k)
-
-
-@inlined
-def back(q: int, unit: int, links: Any, k: int, c: Any) -> None:
-    """A spike of the post unit at its incoming synapses."""
-    projections, rules, decays, _ = links
-    z, at, dense = decays.z, decays.at, projections.dense[q]
-    first = projections.first[q]
-    w = projections.w[first : first + projections.size[q]]
-    where, source = projections.where[:0], projections.source[:0]
-    if not dense:
-        base = projections.columns[q]
-        begin = projections.incoming[q] + projections.column[base + unit]
-        end = projections.incoming[q] + projections.column[base + unit + 1]
-        where, source = projections.where[begin:end], projections.source[begin:end]
-    if projections.plastic[q] == 1:
-        group = rules.groups[q, 1, 0]
-        if group < rules.groups[q, 1, 1]:
-            x, r = plastic.scalar(rules, decays, group, unit, k), rules.far[group]
-            far = z[at[r] : at[r] + decays.size[r]]
-            if dense:
-                width = projections.width[q]
-                full = w.reshape(len(w) // width, width)
-                plastic.across_dense(full, unit, far, x, projections.low[q], projections.high[q])
-            else:
-                plastic.across(w, where, source, far, x, projections.low[q], projections.high[q])
-    else:
-        plastic.changed(q, 1, unit, 0, w, where, source, links, k, c)
-    plastic.bump(q, 1, unit, rules, decays, k)
-
-
-@inlined
-def spikes_due(q: int, event: int, cells: Any, links: Any, t: int, depth: int, k: int, c: Any) -> None:
-    """All spikes of one side of a projection whose delay is over."""
-    projections = links[0]
-    p = projections.pre[q] if event == 0 else projections.post[q]
-    span = projections.delays_pre[q] if event == 0 else projections.delays_post[q]
-    each = projections.delay_pre if event == 0 else projections.delay_post
-    many, start = span[1] - span[0] > 1, cells.start[p]
-    unit_at = projections.units_pre[q] if event == 0 else projections.units_post[q]
-    for d in range(span[0], span[1]):
-        delay = projections.delays[d]
-        if t - delay < 0:
-            continue
-        slot = (t - delay) % depth
-        for m in range(cells.count[slot, p]):
-            unit = cells.spikes[slot, start + m]
-            if many and each[unit_at + unit] != delay:
+@compiled
+def arrivals(
+    q: int, t: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
+    delay_pre: Any, rows: Any, targets: Any, weights: Any, event: Any, group: Any, term: Any, near: Any, bump: Any,
+    product: Any, part: Any, row: Any, up: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, none: Any, c: Any,
+    general: Any,
+) -> None:  # fmt: skip
+    """All pre spikes of a projection whose delay is over, at their synapses."""
+    here = projection[q]
+    dense, plastic, first, width, channel = here.dense, here.plastic, here.first, here.width, here.channel
+    low, high = here.low, here.high
+    w = weights[first : first + here.size]
+    g = z[row[channel].at : row[channel].at + width]
+    start, many = population[here.pre].start, here.axonal_end - here.axonal > 1
+    lone = plastic == 1 and event[q, 0].group < event[q, 0].group_end
+    for d in range(here.axonal, here.axonal_end):
+        slot = (t - delays[d]) % depth
+        for m in range(count[slot, here.pre] if t >= delays[d] else 0):
+            unit = int(spikes[slot, start + m])
+            if many and delay_pre[here.units_pre + unit] != delays[d]:
                 continue
-            if event == 0:
-                arrive(q, unit, links, k, c)
+            begin = unit * width if dense else rows[here.rows + unit]
+            end = begin + width if dense else rows[here.rows + unit + 1]
+            target = targets[here.targets + begin : here.targets + end] if dense == 0 else targets[:0]
+            s = up[channel, k]
+            if lone:
+                i = event[q, 0].group
+                x, r = scalar(i, unit, k, group, term, near, row, down, z), group[i].far
+                far = z[row[r].at : row[r].at + width]
+                if dense:
+                    send_dense(w[begin:end], g, s)
+                    along_dense(w[begin:end], far, x, low, high)
+                else:
+                    send_along(w[begin:end], target, g, s, far, x, low, high)
+            elif dense:
+                send_dense(w[begin:end], g, s)
             else:
-                back(q, unit, links, k, c)
+                send(w[begin:end], target, g, s)
+            if general is not None:
+                if plastic == 2:
+                    changed(
+                        q, 0, unit, begin, k, w, none, target, c, projection, event, group, term, near, row, down, z, gate,
+                        gate_up, e,
+                    )  # fmt: skip
+            if plastic:
+                bumped(q, 0, unit, k, event, bump, product, part, row, up, z)
 
 
-@inlined
-def gated(links: Any, k: int, dt: Any) -> None:
+@compiled
+def returns(
+    q: int, t: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
+    delay_post: Any, columns: Any, sources: Any, wheres: Any, weights: Any, event: Any, group: Any, term: Any, near: Any,
+    bump: Any, product: Any, part: Any, row: Any, up: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, c: Any,
+    general: Any,
+) -> None:  # fmt: skip
+    """All post spikes of a plastic projection whose delay is over, at their incoming synapses."""
+    here = projection[q]
+    dense, plastic, first, width = here.dense, here.plastic, here.first, here.width
+    low, high = here.low, here.high
+    w = weights[first : first + here.size]
+    start, many = population[here.post].start, here.dendritic_end - here.dendritic > 1
+    lone = plastic == 1 and event[q, 1].group < event[q, 1].group_end
+    for d in range(here.dendritic, here.dendritic_end):
+        slot = (t - delays[d]) % depth
+        for m in range(count[slot, here.post] if t >= delays[d] else 0):
+            unit = int(spikes[slot, start + m])
+            if many and delay_post[here.units_post + unit] != delays[d]:
+                continue
+            where, source = wheres[:0], sources[:0]
+            if dense == 0:
+                begin = here.incoming + columns[here.columns + unit]
+                end = here.incoming + columns[here.columns + unit + 1]
+                where, source = wheres[begin:end], sources[begin:end]
+            if lone:
+                i = event[q, 1].group
+                x, r = scalar(i, unit, k, group, term, near, row, down, z), group[i].far
+                far = z[row[r].at : row[r].at + row[r].size]
+                if dense:
+                    across_dense(w, width, unit, far, x, low, high)
+                else:
+                    across(w, where, source, far, x, low, high)
+            if general is not None:
+                if plastic == 2:
+                    changed(
+                        q, 1, unit, 0, k, w, where, source, c, projection, event, group, term, near, row, down, z, gate,
+                        gate_up, e,
+                    )  # fmt: skip
+            bumped(q, 1, unit, k, event, bump, product, part, row, up, z)
+
+
+@compiled
+def gated(k: int, dt: Any, projection: Any, weights: Any, gate: Any, down: Any, e: Any, signal: Any) -> None:
     """w <- w + M e dt within bounds, of every term whose signal M is not 0."""
-    projections, _, _, gates = links
-    for m in range(len(gates.signals)):
-        of = gates.of[m]
-        if of >= 0:
-            gates.signals[m] = gates.signals[m] * gates.kept[m] + gates.grown[m] * gates.signals[of]
-    for r in range(len(gates.projection)):
-        M = gates.signals[gates.signal[r]]
+    for m in range(len(signal)):
+        if signal[m].of >= 0:
+            signal[m].value = signal[m].value * signal[m].kept + signal[m].grown * signal[signal[m].of].value
+    for r in range(len(gate)):
+        M = signal[gate[r].signal].value
         if M != 0:
-            q, x = gates.projection[r], M * dt * gates.down[r, k]
-            first, size = projections.first[q], projections.size[q]
-            w, e = projections.w[first : first + size], gates.e[gates.at[r] : gates.at[r] + size]
-            low, high = projections.low[q], projections.high[q]
-            for s in range(size):
-                w[s] = min(max(w[s] + x * e[s], low), high)
+            here = projection[gate[r].projection]
+            add_within(
+                weights[here.first : here.first + here.size], e[gate[r].at : gate[r].at + here.size], M * dt * down[r, k],
+                here.low, here.high,
+            )  # fmt: skip
 
 
-@inlined
-def rebased(decays: Any, gates: Any, last: int) -> None:
+@compiled
+def add_within(w: Any, e: Any, x: Any, low: Any, high: Any) -> None:
+    for s in range(len(w)):
+        w[s] = min(max(w[s] + x * e[s], low), high)
+
+
+@compiled
+def scaled(z: Any, x: Any) -> None:
+    for i in range(len(z)):
+        z[i] *= x
+
+
+@compiled
+def rebased(row: Any, down: Any, z: Any, gate: Any, gate_down: Any, e: Any, last: int) -> None:
     """What is kept multiplied by exp(+t / tau) is brought back to t = 0."""
-    for r in range(len(decays.at)):
-        if not decays.instant[r]:
-            z, x = decays.z[decays.at[r] : decays.at[r] + decays.size[r]], decays.down[r, last]
-            for i in range(len(z)):
-                z[i] *= x
-    for r in range(len(gates.at)):
-        e, x = gates.e[gates.at[r] : gates.at[r] + gates.length[r]], gates.down[r, last]
-        for i in range(len(e)):
-            e[i] *= x
+    for r in range(len(row)):
+        if not row[r].instant:
+            scaled(z[row[r].at : row[r].at + row[r].size], down[r, last])
+    for r in range(len(gate)):
+        scaled(e[gate[r].at : gate[r].at + gate[r].size], gate_down[r, last])
 
 
-@inlined
-def noted(cells: Any, decays: Any, seen: Any, t: int, k: int, depth: int) -> None:
+@compiled
+def noted(
+    t: int, k: int, slot: int, population: Any, v: Any, x: Any, spikes: Any, count: Any, row: Any, down: Any, z: Any,
+    told: Any, unit: Any, steps: Any, bins: Any, watch: Any, state: Any, at: Any,
+) -> None:  # fmt: skip
     """What is recorded of step t."""
-    slot = t % depth
-    for p in range(len(cells.n)):
-        n, start = cells.count[slot, p], cells.start[p]
-        seen.total[p] += n
-        if seen.binned[p]:
-            seen.bins[p, (t - seen.bin_since[p]) // seen.binned[p]] += n
-        if seen.listen[p]:
-            at = seen.count[0]
+    for p in range(len(population)):
+        n, start = count[slot, p], population[p].start
+        told[p].total += n
+        if told[p].bin:
+            bins[p, (t - told[p].since) // told[p].bin] += n
+        if told[p].listen:
             for m in range(n):
-                seen.unit[at + m] = start + cells.spikes[slot, start + m]
-                seen.step[at + m] = t
-            seen.count[0] = at + n
-    if len(seen.watch) and (t + 1 - seen.since[0]) % seen.every[0] == 0:
-        at = seen.samples[0]
-        for m in range(len(seen.watch)):
-            what, i = seen.what[m], seen.watch[m]
+                unit[at[0] + m] = start + spikes[slot, start + m]
+                steps[at[0] + m] = t
+            at[0] += n
+    if len(watch) and (t + 1 - at[3]) % at[2] == 0:
+        for m in range(len(watch)):
+            what, i = watch[m].what, watch[m].place
             if what == 0:
-                seen.state[m, at] = cells.v[i]
+                state[m, at[1]] = v[i]
             elif what == 1:
-                seen.state[m, at] = cells.x[i]
+                state[m, at[1]] = x[i]
             else:
-                r = what - 2
-                seen.state[m, at] = decays.z[decays.at[r] + i] * decays.down[r, k]
-        seen.samples[0] = at + 1
+                state[m, at[1]] = z[row[what - 2].at + i] * down[what - 2, k]
+        at[1] += 1
 
 
 @compiled
 def advance(
-    steps: int, clock: Any, depth: int, rebase: int, dt: Any, room: int, cells: Any, projections: Any, rules: Any,
-    decays: Any, gates: Any, seen: Any, random_state: Any, flags: Any, c: Any,
+    steps: int, clock: Any, depth: int, rebase: int, dt: Any, room: int, cells: Any, wires: Any, rules: Any, decays: Any,
+    gates: Any, seen: Any, random_state: Any, flags: Any, c: Any, others: Any, general: Any,
 ) -> int:  # fmt: skip
-    """Up to `steps` steps from clock = [t, steps since the last rebase]; fewer where the spikes' buffer might not do."""
-    links = (projections, rules, decays, gates)
+    """Up to `steps` steps from clock = [t, steps since the last rebase]; fewer where the spikes' buffer might not do.
+
+    others, general: None where all neurons are LIF, and where no rule is of the general kind: then those are not compiled.
+    """
+    population, par, drive, v2, x2, current, last, chance, spikes, count, train_step, train_unit = cells
+    projection, delays, delay_pre, delay_post, rows, targets, columns, sources, wheres, w = wires
+    event, group, term, near, bump, product, part = rules
+    row, up, down, z2 = decays
+    gate, gate_up, gate_down, e, signal = gates
+    told, unit, step_of, bins, watch, state, at = seen
+    v, x, z = v2.reshape(v2.size), x2.reshape(x2.size), z2.reshape(z2.size)
     for step in range(steps):
-        if seen.count[0] + room > len(seen.unit):
+        if at[0] + room > len(unit):
             return step
         t, k = clock[0], clock[1]
         if k == rebase:
-            rebased(decays, gates, rebase)
+            rebased(row, down, z, gate, gate_down, e, rebase)
             k = 0
-        # what is kept multiplied by exp(+t / tau) is read at k: the last step's bumps were at k - 1
-        k += 1
-        for p in range(len(cells.kind)):
-            if cells.kind[p] == POISSON or cells.kind[p] == TRAINS:
-                given(p, cells, t, depth, random_state)
+        slot = t % depth
+        for p in range(len(population)):
+            if population[p].kind == POISSON or population[p].kind == TRAINS:
+                given(p, t, slot, population, chance, last, spikes, count, train_step, train_unit, random_state)
             else:
-                integrated(p, cells, decays, k - 1, flags)
-                fired(p, cells, t, depth, flags)
-        for q in range(len(projections.pre)):
-            spikes_due(q, 0, cells, links, t, depth, k, c)
-        for q in range(len(projections.pre)):
-            if projections.plastic[q]:
-                spikes_due(q, 1, cells, links, t, depth, k, c)
-        gated(links, k, dt)
-        noted(cells, decays, seen, t, k, depth)
+                integrated(p, k, population, par, drive, v2, x2, current, row, down, z2, flags, others)
+                fired(p, t, slot, depth, population, par, v, x, last, spikes, count, flags)
+        k += 1  # what is kept multiplied by exp(+t / tau): the last step's bumps were one step ago
+        for q in range(len(projection)):
+            arrivals(
+                q, t, k, depth, population, spikes, count, projection, delays, delay_pre, rows, targets, w, event, group,
+                term, near, bump, product, part, row, up, down, z, gate, gate_up, e, wheres, c,
+                general,
+            )  # fmt: skip
+        for q in range(len(projection)):
+            if projection[q].plastic:
+                returns(
+                    q, t, k, depth, population, spikes, count, projection, delays, delay_post, columns, sources, wheres,
+                    w, event, group, term, near, bump, product, part, row, up, down, z, gate, gate_up, e, c, general,
+                )  # fmt: skip
+        if len(gate):
+            gated(k, dt, projection, w, gate, gate_down, e, signal)
+        noted(t, k, slot, population, v, x, spikes, count, row, down, z, told, unit, step_of, bins, watch, state, at)
         clock[0], clock[1] = t + 1, k
     return steps

@@ -12,7 +12,7 @@ from neurosim.spiking import LIF, AdEx, ConductanceLIF, Izhikevich, Poisson
 
 
 class Kind(NamedTuple):
-    """A neuron's constants: kind, [threshold, reset, weight of the drive, its own...], what x grows by at a spike, first v, x."""
+    """A neuron's constants. par: threshold, reset, weight of the drive, then its own; jump: what x grows by at a spike."""
 
     kind: int
     par: list[float]

@@ -66,11 +66,11 @@ class Population:
         if self.net.ready is not None:
             cells = self.net.ready.cells
             self._here(cells.drive)[:] = self.first_drive
-            cells.driven[self.index] = self.first_drive.any()
+            cells.population["driven"][self.index] = self.first_drive.any()
             if isinstance(self.neuron, Poisson):
                 chance = -np.expm1(-self.first_drive * self.net.dt / 1000)
                 self._here(cells.chance)[:] = chance
-                cells.most[self.index] = chance.max()
+                cells.population["most"][self.index] = chance.max()
 
     @property
     def v(self) -> Array:
@@ -78,8 +78,8 @@ class Population:
         return self._here(self.net.made().cells.v)
 
     def _here(self, x: Array) -> Array:
-        start = self.net.made().cells.start[self.index]
-        return x[start : start + self.n]
+        start = self.net.made().cells.population["start"][self.index]
+        return x.reshape(-1)[start : start + self.n]
 
 
 class Projection:
@@ -102,8 +102,8 @@ class Projection:
         """All weights, sorted by pre and then by post; a view that may be written to."""
         if self.net.ready is None:
             return self.first_w
-        p = self.net.ready.projections
-        return p.w[p.first[self.index] : p.first[self.index] + p.size[self.index]]
+        here = self.net.ready.wires.projection[self.index]
+        return self.net.ready.wires.w[here["first"] : here["first"] + here["size"]]
 
     @w.setter
     def w(self, value: Any) -> None:
@@ -281,10 +281,11 @@ class Network:
         ready = self.made()
         for name, value in values.items():
             at = ready.signals.get(name)
-            if at is None or ready.gates.of[at] >= 0:
-                known = [n for n, i in ready.signals.items() if ready.gates.of[i] < 0]
+            of = ready.gates.signal["of"]
+            if at is None or of[at] >= 0:
+                known = [n for n, i in ready.signals.items() if of[i] < 0]
                 raise ValueError(f"signal: given {name!r}, the rules of this network read {', '.join(known) or 'none'}")
-            ready.gates.signals[at] = value
+            ready.gates.signal["value"][at] = value
 
     def run(
         self,

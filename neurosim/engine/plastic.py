@@ -9,21 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from neurosim.engine.integrate import compiled, inlined
+from neurosim.engine.integrate import compiled
 
 
-@inlined
-def scalar(rules: Any, decays: Any, group: int, unit: int, k: int) -> Any:
+@compiled
+def scalar(g: int, unit: int, k: int, group: Any, term: Any, near: Any, row: Any, down: Any, z: Any) -> Any:
     """sum over the group's terms of gain * near traces, times the decay of the far row."""
-    z, down = decays.z, decays.down
     total = z.dtype.type(0)
-    for m in range(rules.terms[group, 0], rules.terms[group, 1]):
-        x = rules.gain[m]
-        for j in range(rules.near[m, 0], rules.near[m, 1]):
-            r = rules.near_row[j]
-            x *= z[decays.at[r] + unit] * down[r, k]
+    for m in range(group[g].term, group[g].term_end):
+        x = term[m].gain
+        for j in range(term[m].near, term[m].near_end):
+            r = near[j]
+            x *= z[row[r].at + unit] * down[r, k]
         total += x
-    far = rules.far[group]
+    far = group[g].far
     return total if far < 0 else total * down[far, k]
 
 
@@ -36,19 +35,21 @@ def depends(w: Any, power: int, mu: Any, w0: Any, w_max: Any) -> Any:
     return base if mu == 1 else base**mu
 
 
-@inlined
-def bump(q: int, event: int, unit: int, rules: Any, decays: Any, k: int) -> None:
+@compiled
+def bumped(
+    q: int, side: int, unit: int, k: int, event: Any, bump: Any, product: Any, part: Any, row: Any, up: Any, z: Any
+) -> None:
     """The traces of a neuron that spiked, and the products they are in."""
-    z, at = decays.z, decays.at
-    for j in range(rules.bumps[q, event, 0], rules.bumps[q, event, 1]):
-        r = rules.bump_row[j]
-        new = rules.bump[j] * decays.up[r, k]
-        z[at[r] + unit] = new if rules.nearest[j] else z[at[r] + unit] + new
-    for j in range(rules.products[q, event, 0], rules.products[q, event, 1]):
+    here = event[q, side]
+    for j in range(here.bump, here.bump_end):
+        r = bump[j].row
+        new, i = bump[j].by * up[r, k], row[r].at + unit
+        z[i] = new if bump[j].nearest else z[i] + new
+    for j in range(here.product, here.product_end):
         x = z.dtype.type(1)
-        for m in range(rules.parts[j, 0], rules.parts[j, 1]):
-            x *= z[at[rules.part[m]] + unit]
-        z[at[rules.product_row[j]] + unit] = x
+        for m in range(product[j].part, product[j].part_end):
+            x *= z[row[part[m]].at + unit]
+        z[row[product[j].row].at + unit] = x
 
 
 @compiled
@@ -95,44 +96,44 @@ def across(w: Any, where: Any, source: Any, far: Any, c: Any, low: Any, high: An
 
 
 @compiled
-def across_dense(w: Any, unit: int, far: Any, c: Any, low: Any, high: Any) -> None:
-    """w [pre, post]: a column of it."""
-    for i in range(w.shape[0]):
-        w[i, unit] = min(max(w[i, unit] + c * far[i], low), high)
+def across_dense(w: Any, width: int, unit: int, far: Any, c: Any, low: Any, high: Any) -> None:
+    """w [pre * width]: a column of it."""
+    for i in range(len(far)):
+        s = i * width + unit
+        w[s] = min(max(w[s] + c * far[i], low), high)
 
 
-@inlined
+@compiled
 def changed(
-    q: int, event: int, unit: int, begin: int, w: Any, where: Any, other: Any, links: Any, k: int, c: Any
-) -> None:
+    q: int, side: int, unit: int, begin: int, k: int, w: Any, where: Any, other: Any, c: Any, projection: Any, event: Any,
+    group: Any, term: Any, near: Any, row: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any,
+) -> None:  # fmt: skip
     """Any rule: w <- w + sum over groups of c far f(w), within bounds; a group with a gate fills its eligibility instead.
 
     w: the projection's; its synapses are begin, begin + 1, ... at a pre spike, `where` at a post spike; other: the units at
     their other end.
     """
-    projections, rules, decays, gates = links
-    low, high, z = projections.low[q], projections.high[q], decays.z
-    first, last = rules.groups[q, event, 0], rules.groups[q, event, 1]
+    low, high, width, dense = projection[q].low, projection[q].high, projection[q].width, projection[q].dense
+    first, last = event[q, side].group, event[q, side].group_end
     for g in range(first, last):
-        c[g - first] = scalar(rules, decays, g, unit, k)
-    width, dense = projections.width[q], projections.dense[q]
-    for m in range((width if event == 0 else len(w) // width) if dense else len(other)):
-        if event == 0:
+        c[g - first] = scalar(g, unit, k, group, term, near, row, down, z)
+    for m in range((width if side == 0 else len(w) // width) if dense else len(other)):
+        if side == 0:
             s = begin + m
         else:
-            s = m * width + unit if dense else where[m]
-        j = m if dense else other[m]
+            s = m * width + unit if dense else int(where[m])
+        j = m if dense else int(other[m])
         x = w[s]
         total = x
         for g in range(first, last):
             d = c[g - first]
-            if rules.far[g] >= 0:
-                d *= z[decays.at[rules.far[g]] + j]
-            if rules.power[g] != 0:
-                d *= depends(x, rules.power[g], rules.mu[g], rules.w0[g], rules.w_max[g])
-            e = rules.eligible[g]
-            if e < 0:
+            if group[g].far >= 0:
+                d *= z[row[group[g].far].at + j]
+            if group[g].power != 0:
+                d *= depends(x, group[g].power, group[g].mu, group[g].w0, group[g].w_max)
+            r = group[g].eligible
+            if r < 0:
                 total += d
             else:
-                gates.e[gates.at[e] + s] += d * gates.up[e, k]
+                e[gate[r].at + s] += d * gate_up[r, k]
         w[s] = min(max(total, low), high)

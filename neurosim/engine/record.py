@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -74,24 +75,25 @@ class BlowUp(RuntimeError):
 
 @dataclass
 class Recording:
-    """What was recorded from `start` to `stop` ms: by what was asked for."""
+    """What was recorded from `start` to `stop` ms, by what was asked for. `folder`: where a run with `to` left its parts."""
 
     start: float
     stop: float
     interrupted: bool = False
-    spike_parts: dict[int, list[tuple[Array, Array]]] = field(default_factory=dict)  # by population
-    rates: dict[int, Any] = field(default_factory=dict)
-    snapshots: dict[int, tuple[list[float], list[Array]]] = field(default_factory=dict)  # by projection
-    states: dict[tuple[int, str], tuple[list[Array], list[Array]]] = field(default_factory=dict)
-    totals: Array = field(default_factory=lambda: np.zeros(0, np.int64))
+    folder: Path | None = None
+    totals: Array = field(default_factory=lambda: np.zeros(0, np.int64))  # spikes of each population
+    bins: dict[int, float] = field(default_factory=dict)  # by population: ms
+    parts: dict[str, list[Array]] = field(default_factory=dict)  # pieces of each recorded array, by name
+    written: int = 0
 
     def spikes(self, p: Population) -> Raster:
-        parts = asked(self.spike_parts, p.index, f"Spikes of {p!r}")
-        return Raster(*(np.concatenate([x[k] for x in parts] or [np.zeros(0)]) for k in range(2)))
+        what = f"Spikes of {p!r}"
+        return Raster(self._whole(f"spikes {p.index} time", what), self._whole(f"spikes {p.index} unit", what))
 
     def rate(self, p: Population) -> Array:
         """[bins] Hz."""
-        return asked(self.rates, p.index, f"PopulationRate of {p!r}")
+        counts = self._whole(f"rate {p.index}", f"PopulationRate of {p!r}")
+        return counts / p.n / self.bins[p.index] * 1000
 
     def mean_rate(self, p: Population) -> float:
         """Hz over the whole run; needs no recording."""
@@ -100,16 +102,36 @@ class Recording:
 
     def weights(self, q: Projection) -> tuple[Array, Array]:
         """(times [snapshots] ms, weights or counts [snapshots, ...])."""
-        times, values = asked(self.snapshots, q.index, f"Weights of {q!r}")
-        return np.array(times), np.array(values)
+        what = f"Weights of {q!r}"
+        return self._whole(f"weights {q.index} time", what), self._whole(f"weights {q.index}", what)
 
     def state(self, p: Population, name: str) -> tuple[Array, Array]:
         """(times [samples] ms, values [samples, units])."""
-        times, values = asked(self.states, (p.index, name), f"State {name!r} of {p!r}")
-        return np.concatenate(times or [np.zeros(0)]), np.concatenate(values or [np.zeros((0, 0))])
+        what = f"State {name!r} of {p!r}"
+        return self._whole(f"state {p.index} {name} time", what), self._whole(f"state {p.index} {name}", what)
 
+    def add(self, name: str, piece: Array) -> None:
+        self.parts.setdefault(name, []).append(piece)
 
-def asked(table: dict, key: Any, what: str) -> Any:
-    if key not in table:
-        raise ValueError(f"record: {what} was not asked for in this run")
-    return table[key]
+    def write(self) -> None:
+        """What is in memory goes to the folder's next part, whole or not at all."""
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"part-{self.written:05d}.npz"
+        unfinished = path.with_suffix(".unfinished")
+        with open(unfinished, "wb") as file:
+            np.savez_compressed(file, **{n: np.concatenate(p) for n, p in self.parts.items() if p})
+        unfinished.replace(path)
+        self.written += 1
+        self.parts = {n: [] for n in self.parts}
+
+    def _whole(self, name: str, what: str) -> Array:
+        if name not in self.parts:
+            raise ValueError(f"record: {what} was not asked for in this run")
+        pieces = []
+        for k in range(self.written):
+            with np.load(self.folder / f"part-{k:05d}.npz", allow_pickle=False) as part:
+                pieces += [part[name]] if name in part else []
+        pieces += self.parts[name]
+        return np.concatenate(pieces) if pieces else np.zeros(0)
