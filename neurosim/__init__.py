@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neurosim.engine import BlowUp, Network, PopulationRate, Spikes, SpikeTrains, State, Weights
+    from neurosim.engine import BlowUp, Environment, Network, PopulationRate, Spikes, SpikeTrains, State, Weights
     from neurosim.neurons import AdaptiveLIF
     from neurosim.plasticity import (
         Batch,
@@ -25,12 +25,21 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "AdEx", "AdaptiveLIF", "Batch", "BlowUp", "ConductanceLIF", "Credit", "Gradient", "Izhikevich", "LIF", "Layer", "Learner",
-    "Network", "Poisson", "PopulationRate", "Rate", "Recipe", "Record", "Rule", "SpikeTrains", "Spikes", "State", "Trial",
-    "Weights", "alignment", "outer", "play",
+    "AdEx", "AdaptiveLIF", "Batch", "BlowUp", "ConductanceLIF", "Credit", "Environment", "Gradient", "Izhikevich", "LIF",
+    "Layer", "Learner", "Network", "Poisson", "PopulationRate", "Rate", "Recipe", "Record", "Rule", "SpikeTrains", "Spikes",
+    "State", "Trial", "Weights", "alignment", "outer", "play",
 ]  # fmt: skip
 PLACES = {
-    "neurosim.engine": ("BlowUp", "Network", "PopulationRate", "SpikeTrains", "Spikes", "State", "Weights"),
+    "neurosim.engine": (
+        "BlowUp",
+        "Environment",
+        "Network",
+        "PopulationRate",
+        "SpikeTrains",
+        "Spikes",
+        "State",
+        "Weights",
+    ),
     "neurosim.neurons": ("AdaptiveLIF",),
     "neurosim.spiking": ("AdEx", "ConductanceLIF", "Izhikevich", "LIF", "Poisson"),
 }

@@ -100,6 +100,7 @@ def test_the_core_imports_torch_and_itself(module):
         ("credit", (*CORE, "credit")),
         ("networks", (*CORE, "networks")),
         ("tasks", (*CORE, "tasks")),
+        ("engine", (*CORE, "rules", "engine")),
         ("testing", ("plasticity", "synapses")),
     ],
 )
@@ -128,6 +129,10 @@ def test_cluster_alone_imports_dask_and_only_when_it_is_used():
 
 def test_brian_alone_imports_brian2():
     assert {m for m, found in IMPORTS.items() if "brian2" in foreign(found)} == {"neurosim.brian"}
+
+
+def test_the_engine_alone_imports_numba():
+    assert {m.split(".")[1] for m, found in IMPORTS.items() if "numba" in foreign(found)} == {"engine"}
 
 
 def test_figures_alone_import_matplotlib():

@@ -9,7 +9,8 @@ import numpy as np
 
 from neurosim.engine import arrays
 from neurosim.engine.build import Ready
-from neurosim.engine.network import Network, Population
+from neurosim.engine.network import Network
+from neurosim.engine.parts import Population
 from neurosim.engine.record import PopulationRate, Recording, Spikes, State, Weights
 
 BUFFER = 1 << 16  # spikes kept before they are fetched

@@ -10,135 +10,21 @@ rates in Hz, weights in the unit of what they add to: mV for LIF, nS for Conduct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neurosim.engine import wiring as wired
-from neurosim.engine.arrays import Array
-from neurosim.engine.wiring import Wiring
+from neurosim.engine.arguments import channel_of, check_rule, steps, weights_of
+from neurosim.engine.parts import INPUTS, Population, Projection, SpikeTrains
 from neurosim.rules.spike_rule import SpikeRule
-from neurosim.spiking import LIF, ConductanceLIF, Poisson
 
 if TYPE_CHECKING:
     from neurosim.engine.build import Ready
+    from neurosim.engine.environment import Environment
     from neurosim.engine.record import Recording
-
-
-@dataclass(frozen=True)
-class SpikeTrains:
-    """Given spikes: unit[k] spikes at time[k] ms, in the step that begins there. An input population, for `Network.add`."""
-
-    unit: Sequence[int]
-    time: Sequence[float]
-
-    def __post_init__(self) -> None:
-        if len(self.unit) != len(self.time):
-            raise ValueError(f"time: given {len(self.time)} times for {len(self.unit)} units, they must be as many")
-        if len(self.time) and not (np.min(self.time) >= 0 and np.isfinite(self.time).all()):
-            raise ValueError("time: given a negative or infinite time, spikes come at 0 ms or later")
-
-
-INPUTS = (Poisson, SpikeTrains)
-
-
-class Population:
-    """n neurons of one kind. `drive` is its constant input: mV for LIF, pA for AdEx and ConductanceLIF, Hz for Poisson."""
-
-    def __init__(self, net: Network, index: int, n: int, neuron: Any, drive: Any, v: Any, name: str) -> None:
-        self.net, self.index, self.n, self.neuron, self.name = net, index, n, neuron, name
-        self.first_drive, self.first_v = per_unit("drive", drive, n), None if v is None else per_unit("v", v, n)
-
-    def __repr__(self) -> str:
-        return f"Population({self.name}, {self.n} {type(self.neuron).__name__})"
-
-    @property
-    def drive(self) -> Array:
-        """[n], a copy; set it to change it, between runs too."""
-        return self.first_drive if self.net.ready is None else self._here(self.net.ready.cells.drive).copy()
-
-    @drive.setter
-    def drive(self, value: Any) -> None:
-        self.first_drive = per_unit("drive", value, self.n)
-        if self.net.ready is not None:
-            cells = self.net.ready.cells
-            self._here(cells.drive)[:] = self.first_drive
-            cells.population["driven"][self.index] = self.first_drive.any()
-            if isinstance(self.neuron, Poisson):
-                chance = -np.expm1(-self.first_drive * self.net.dt / 1000)
-                self._here(cells.chance)[:] = chance
-                cells.population["most"][self.index] = chance.max()
-
-    @property
-    def v(self) -> Array:
-        """[n], a view."""
-        return self._here(self.net.made().cells.v)
-
-    def _here(self, x: Array) -> Array:
-        start = self.net.made().cells.population["start"][self.index]
-        return x.reshape(-1)[start : start + self.n]
-
-
-class Projection:
-    """The synapses from one population onto another."""
-
-    def __init__(
-        self, net: Network, index: int, pre: Population, post: Population, wiring: Wiring, first_w: Array, onto: Any,
-        tau_syn: float | None, axonal: Array, dendritic: Array, rule: SpikeRule | None, w_min: float, w_max: float,
-        normalise: tuple[float, float] | None,
-    ) -> None:  # fmt: skip
-        self.net, self.index, self.pre, self.post, self.wiring, self.first_w = net, index, pre, post, wiring, first_w
-        self.onto, self.tau_syn, self.axonal, self.dendritic = onto, tau_syn, axonal, dendritic
-        self.rule, self.w_min, self.w_max, self.normalise = rule, w_min, w_max, normalise
-
-    def __repr__(self) -> str:
-        return f"Projection({self.pre.name} to {self.post.name}, {self.wiring.size} synapses)"
-
-    @property
-    def w(self) -> Array:
-        """All weights, sorted by pre and then by post; a view that may be written to."""
-        if self.net.ready is None:
-            return self.first_w
-        here = self.net.ready.wires.projection[self.index]
-        return self.net.ready.wires.w[here["first"] : here["first"] + here["size"]]
-
-    @w.setter
-    def w(self, value: Any) -> None:
-        self.w[:] = weights_of(value, self.wiring, self.w_min, self.w_max)
-
-    @property
-    def pre_index(self) -> Array:
-        """[synapses]: the pre unit of each."""
-        return np.repeat(np.arange(self.pre.n), self.post.n if self.wiring.dense else np.diff(self.wiring.row))
-
-    @property
-    def post_index(self) -> Array:
-        """[synapses]: the post unit of each."""
-        return np.tile(np.arange(self.post.n), self.pre.n) if self.wiring.dense else self.wiring.target.astype(np.int64)
-
-    def to_scipy(self) -> Any:
-        """scipy.sparse [post, pre], a copy of the weights."""
-        from scipy.sparse import csc_array
-
-        row = np.arange(self.pre.n + 1) * self.post.n if self.wiring.dense else self.wiring.row
-        return csc_array((self.w.copy(), self.post_index, row), shape=(self.post.n, self.pre.n))
-
-    def to_dense(self) -> Array:
-        """[post, pre], a copy; 0 where there is no synapse."""
-        return self.w.reshape(self.pre.n, self.post.n).T.copy() if self.wiring.dense else self.to_scipy().toarray()
-
-    def scale_rows(self, total: float) -> None:
-        """Every post unit's weights are multiplied so that they sum to total; a unit whose sum is 0 stays."""
-        if self.wiring.dense:
-            w = self.w.reshape(self.pre.n, self.post.n)
-            sums = w.sum(0)
-            w *= np.divide(total, sums, out=np.ones_like(sums), where=sums > 0)
-            return
-        sums = np.bincount(self.wiring.target, self.w, self.post.n)
-        self.w[:] *= np.divide(total, sums, out=np.ones_like(sums), where=sums > 0)[self.wiring.target]
 
 
 class Network:
@@ -276,6 +162,11 @@ class Network:
         """ms simulated so far."""
         return 0.0 if self.ready is None else float(self.ready.clock[0] * self.dt)
 
+    @property
+    def signal_names(self) -> list[str]:
+        """Modulators and their traces, in the order in which an environment is given them."""
+        return list(self.made().signals)
+
     def signal(self, **values: float) -> None:
         """Modulators from the next step on: net.signal(dopamine=1.0). ValueError for a name that no rule's gate reads."""
         ready = self.made()
@@ -294,16 +185,36 @@ class Network:
         *,
         ceiling: float | None = None,
         each: tuple[float, Callable[[Network], None]] | None = None,
+        environment: Environment | None = None,
         to: Path | str | None = None,
     ) -> Recording:
         """`duration` ms further. Recorded is what `record` asks for; Ctrl-C ends the run and returns what there is.
 
         ceiling: Hz; a population whose mean rate is above it stops the run with `BlowUp`, as NaN does.
-        each: (ms, function), called with the network every so many ms. to: a folder that recordings are streamed to.
+        each: (ms, function), called with the network every so many ms. environment: a closed loop in the compiled one.
+        to: a folder that recordings are streamed to.
         """
         from neurosim.engine.run import run
 
-        return run(self, duration, record, ceiling, each, None if to is None else Path(to))
+        return run(self, duration, record, ceiling, each, environment, None if to is None else Path(to))
+
+    def run_replicas(
+        self,
+        n: int,
+        duration: float,
+        record: Sequence[Any] = (),
+        *,
+        prepare: Callable[[Network], None] | None = None,
+        workers: int = 2,
+    ) -> list[tuple[Network, Recording]]:
+        """n copies go on from here, each with its own weights and random numbers, side by side; this network stays as it is.
+
+        prepare: called with each copy first, to vary it (its `generator` is its own). Recorded is what `record` asks of this
+        network's populations and projections, of each copy: (copy, recording).
+        """
+        from neurosim.engine.run import run_replicas
+
+        return run_replicas(self, n, duration, record, prepare, workers)
 
     def save(self, path: Path | str) -> None:
         """All of it, to go on from bit for bit; .npz, without pickle."""
@@ -316,65 +227,3 @@ class Network:
         from neurosim.engine.files import load
 
         return load(Path(path))
-
-
-# ---------------------------------------------------------------------------------------------- arguments
-def per_unit(name: str, value: Any, n: int) -> Array:
-    x = np.asarray(value, np.float64)
-    if x.shape not in ((), (n,)):
-        raise ValueError(f"{name}: given the shape {list(x.shape)}, expected a number or one for each of {n} units")
-    if not np.isfinite(x).all():
-        raise ValueError(f"{name}: given NaN or inf, expected finite numbers")
-    return np.broadcast_to(x, n).copy()
-
-
-def weights_of(value: Any, wiring: Wiring, low: float, high: float) -> Array:
-    x = np.asarray(value, np.float64)
-    if x.shape not in ((), (wiring.size,)):
-        raise ValueError(
-            f"weight: given the shape {list(x.shape)}, expected a number or one for each of {wiring.size} synapses"
-        )
-    if not np.isfinite(x).all():
-        raise ValueError("weight: given NaN or inf, expected finite numbers")
-    if x.size and x.max() > high:
-        raise ValueError(f"w_max: given {high}, it must not lie below the initial weight {x.max():g}")
-    if x.size and x.min() < low:
-        raise ValueError(f"w_min: given {low}, it must not lie above the initial weight {x.min():g}")
-    return np.broadcast_to(x, wiring.size).copy()
-
-
-def steps(name: str, value: Any, n: int, dt: float, least: int) -> Array:
-    """Delays in whole steps, one number or one a unit."""
-    x = per_unit(name, value, n)
-    found = np.rint(x / dt).astype(np.int64)
-    if found.min() < least or x.min() < 0:
-        allowed = f"at least dt = {dt} ms" if least else "0 ms or more"
-        raise ValueError(f"{name}: given {x.min():g} ms, it must be {allowed}")
-    return found if np.ndim(value) else found[:1]
-
-
-def channel_of(neuron: Any, tau_syn: float | None, onto: str | None, dt: float) -> tuple[Any, float | None]:
-    """(key, tau) of the current or conductance that a projection adds to; tau None: it lasts one step."""
-    if isinstance(neuron, ConductanceLIF):
-        if onto not in ("g_e", "g_i"):
-            raise ValueError(f"onto: given {onto!r}, a conductance synapse acts on 'g_e' or 'g_i'")
-        tau = neuron.tau_e if onto == "g_e" else neuron.tau_i
-        if tau_syn not in (None, tau):
-            raise ValueError(f"tau_syn: given {tau_syn} ms, that of {onto} is the neuron's, {tau} ms")
-        return onto, tau
-    if onto is not None:
-        raise ValueError(f"onto: given {onto!r}, only synapses onto ConductanceLIF choose what they act on")
-    tau = neuron.tau_syn if tau_syn is None and isinstance(neuron, LIF) else tau_syn
-    if tau is not None and not tau >= dt:
-        raise ValueError(f"tau_syn: given {tau} ms, it must be at least dt = {dt} ms: times are in ms")
-    return tau, tau
-
-
-def check_rule(rule: SpikeRule, dt: float) -> None:
-    from neurosim.engine.rules import compiled
-
-    taus: Mapping[str, float] = {t.parameter or n: t.tau for n, t in rule.traces.items()}
-    for name, tau in taus.items():
-        if tau < dt:
-            raise ValueError(f"{name}: given {tau} ms, less than the step dt = {dt} ms: times are in ms")
-    compiled(rule)

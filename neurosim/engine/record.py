@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from neurosim.engine.arrays import Array
-from neurosim.engine.network import Population, Projection
+from neurosim.engine.parts import Population, Projection
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import numpy as np
 
 from neurosim.engine import arrays, kernel
 from neurosim.engine.build import Ready
+from neurosim.engine.environment import Environment, compiled_step
 from neurosim.engine.listen import Listeners, whole
 from neurosim.engine.network import Network
 from neurosim.engine.record import BlowUp, Recording, Weights
@@ -20,20 +24,27 @@ PIECE = 0.2  # s of computing between looks at the clock
 
 
 def run(
-    net: Network, duration: float, record: Sequence[Any], ceiling: float | None, each: Any, to: Path | None
+    net: Network,
+    duration: float,
+    record: Sequence[Any],
+    ceiling: float | None,
+    each: tuple[float, Callable[[Network], None]] | None,
+    environment: Environment | None,
+    to: Path | None,
 ) -> Recording:
     total = whole("duration", duration, net.dt)
     ready = net.made()
     rec = Recording(net.t, net.t, folder=to, totals=np.zeros(len(net.populations), np.int64))
     listeners = Listeners(net, ready, record, rec)
     marks = Marks(net, record, each)
+    loop = Loop(net, ready, listeners.seen, environment)
     done, piece = 0, min(total, 200)
     progress = Progress(total)
     try:
         while done < total:
             begin = time.perf_counter()
             steps = min(total - done, piece, marks.next(done), listeners.room)
-            ran = advanced(net, ready, listeners.seen, steps)
+            ran = loop.advance(steps)
             done += ran
             listeners.fetch(rec)
             if to is not None and listeners.heavy(rec):
@@ -56,14 +67,25 @@ def run(
     return rec
 
 
-def advanced(net: Network, ready: Ready, seen: arrays.Seen, steps: int) -> int:
-    others = any(arrays.LIF < kind < arrays.POISSON for kind in ready.cells.population["kind"])
-    general = (ready.wires.projection["plastic"] == 2).any()
-    return kernel.advance(
-        steps, ready.clock, ready.depth, ready.rebase, net.dtype(net.dt), ready.room, ready.cells, ready.wires,
-        ready.rules, ready.decays, ready.gates, seen, ready.random_state, ready.flags, ready.scalars,
-        True if others else None, True if general else None,
-    )  # fmt: skip
+class Loop:
+    """The compiled loop with what it is given; parts that this network has no use for are not compiled."""
+
+    def __init__(self, net: Network, ready: Ready, seen: arrays.Seen, environment: Environment | None) -> None:
+        others = any(arrays.LIF < kind < arrays.POISSON for kind in ready.cells.population["kind"])
+        general = (ready.wires.projection["plastic"] == 2).any()
+        step, every, memory, places = None, 1, np.zeros(0), 0
+        if environment is not None:
+            step, every = compiled_step(environment.step, net.dtype), whole("every", environment.every, net.dt, 1)
+            memory, places = environment.memory, ready.cells.last.size
+        self.arguments = (
+            ready.clock, ready.depth, ready.rebase, net.dtype(net.dt), ready.room, ready.cells, ready.wires, ready.rules,
+            ready.decays, ready.gates, seen, ready.random_state, ready.flags, ready.scalars, True if others else None,
+            True if general else None, step, every, np.zeros(len(ready.gates.signal), net.dtype), np.zeros(places, np.int64),
+            memory,
+        )  # fmt: skip
+
+    def advance(self, steps: int) -> int:
+        return kernel.advance(steps, *self.arguments)
 
 
 def check(net: Network, ready: Ready, rec: Recording, listeners: Listeners, ran: int, ceiling: float | None) -> None:
@@ -135,3 +157,43 @@ class Progress:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
+
+
+def replica(net: Network, k: int) -> Network:
+    """A copy that shares the wiring, with weights, state and random numbers of its own."""
+    made, new = net.made(), copy(net)
+    fresh = lambda x: type(x)(*(a.copy() for a in x))  # noqa: E731
+    random_state = np.random.SeedSequence([net.seed, 1, k]).generate_state(2, np.uint64)
+    new.ready = made._replace(
+        cells=fresh(made.cells), wires=made.wires._replace(w=made.wires.w.copy()), gates=fresh(made.gates),
+        decays=made.decays._replace(z=made.decays.z.copy()), clock=made.clock.copy(), random_state=random_state,
+        flags=made.flags.copy(), scalars=made.scalars.copy(),
+    )  # fmt: skip
+    new.generator = np.random.default_rng([net.seed, 2, k])
+    new.populations, new.projections = [copy(p) for p in net.populations], [copy(q) for q in net.projections]
+    for p in new.populations:
+        p.net = new
+    for q in new.projections:
+        q.net, q.pre, q.post = new, new.populations[q.pre.index], new.populations[q.post.index]
+    return new
+
+
+def run_replicas(
+    net: Network,
+    n: int,
+    duration: float,
+    record: Sequence[Any],
+    prepare: Callable[[Network], None] | None,
+    workers: int,
+) -> list[tuple[Network, Recording]]:
+    nets = [replica(net, k) for k in range(n)]
+    for new in nets:
+        if prepare is not None:
+            prepare(new)
+
+    def one(new: Network) -> Recording:
+        of = lambda r: new.projections if isinstance(r, Weights) else new.populations  # noqa: E731
+        return new.run(duration, [replace(r, of=of(r)[r.of.index]) for r in record])
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(zip(nets, pool.map(one, nets), strict=True))

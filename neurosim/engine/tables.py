@@ -13,7 +13,8 @@ from neurosim.engine.arrays import BLOCK, Array
 from neurosim.neurons import decay
 
 if TYPE_CHECKING:
-    from neurosim.engine.network import Network, Projection
+    from neurosim.engine.network import Network
+    from neurosim.engine.parts import Projection
 
 
 class Rows:

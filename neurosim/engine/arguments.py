@@ -1,0 +1,74 @@
+"""What users give, checked: one sentence that names the argument, what was given, what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from neurosim.engine.arrays import Array
+from neurosim.engine.wiring import Wiring
+from neurosim.rules.spike_rule import SpikeRule
+from neurosim.spiking import LIF, ConductanceLIF
+
+
+def per_unit(name: str, value: Any, n: int) -> Array:
+    x = np.asarray(value, np.float64)
+    if x.shape not in ((), (n,)):
+        raise ValueError(f"{name}: given the shape {list(x.shape)}, expected a number or one for each of {n} units")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name}: given NaN or inf, expected finite numbers")
+    return np.broadcast_to(x, n).copy()
+
+
+def weights_of(value: Any, wiring: Wiring, low: float, high: float) -> Array:
+    x = np.asarray(value, np.float64)
+    if x.shape not in ((), (wiring.size,)):
+        raise ValueError(
+            f"weight: given the shape {list(x.shape)}, expected a number or one for each of {wiring.size} synapses"
+        )
+    if not np.isfinite(x).all():
+        raise ValueError("weight: given NaN or inf, expected finite numbers")
+    if x.size and x.max() > high:
+        raise ValueError(f"w_max: given {high}, it must not lie below the initial weight {x.max():g}")
+    if x.size and x.min() < low:
+        raise ValueError(f"w_min: given {low}, it must not lie above the initial weight {x.min():g}")
+    return np.broadcast_to(x, wiring.size).copy()
+
+
+def steps(name: str, value: Any, n: int, dt: float, least: int) -> Array:
+    """Delays in whole steps, one number or one a unit."""
+    x = per_unit(name, value, n)
+    found = np.rint(x / dt).astype(np.int64)
+    if found.min() < least or x.min() < 0:
+        allowed = f"at least dt = {dt} ms" if least else "0 ms or more"
+        raise ValueError(f"{name}: given {x.min():g} ms, it must be {allowed}")
+    return found if np.ndim(value) else found[:1]
+
+
+def channel_of(neuron: Any, tau_syn: float | None, onto: str | None, dt: float) -> tuple[Any, float | None]:
+    """(key, tau) of the current or conductance that a projection adds to; tau None: it lasts one step."""
+    if isinstance(neuron, ConductanceLIF):
+        if onto not in ("g_e", "g_i"):
+            raise ValueError(f"onto: given {onto!r}, a conductance synapse acts on 'g_e' or 'g_i'")
+        tau = neuron.tau_e if onto == "g_e" else neuron.tau_i
+        if tau_syn not in (None, tau):
+            raise ValueError(f"tau_syn: given {tau_syn} ms, that of {onto} is the neuron's, {tau} ms")
+        return onto, tau
+    if onto is not None:
+        raise ValueError(f"onto: given {onto!r}, only synapses onto ConductanceLIF choose what they act on")
+    tau = neuron.tau_syn if tau_syn is None and isinstance(neuron, LIF) else tau_syn
+    if tau is not None and not tau >= dt:
+        raise ValueError(f"tau_syn: given {tau} ms, it must be at least dt = {dt} ms: times are in ms")
+    return tau, tau
+
+
+def check_rule(rule: SpikeRule, dt: float) -> None:
+    from neurosim.engine.rules import compiled
+
+    taus: Mapping[str, float] = {t.parameter or n: t.tau for n, t in rule.traces.items()}
+    for name, tau in taus.items():
+        if tau < dt:
+            raise ValueError(f"{name}: given {tau} ms, less than the step dt = {dt} ms: times are in ms")
+    compiled(rule)

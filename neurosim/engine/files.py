@@ -1,0 +1,118 @@
+"""A network as a file: its values as JSON, its arrays as they are, in one .npz without pickle. It goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neurosim.engine.arrays import Array
+from neurosim.engine.network import Network
+from neurosim.engine.parts import Projection, SpikeTrains
+from neurosim.engine.wiring import Wiring
+from neurosim.neurons import AdaptiveLIF
+from neurosim.rules.spike_rule import Power, SpikeRule, Term, Trace
+from neurosim.spiking import LIF, AdEx, ConductanceLIF, Izhikevich, Poisson
+
+FORMAT = "neurosim network 1"
+VALUES = {c.__name__: c for c in (
+    AdEx, AdaptiveLIF, ConductanceLIF, Izhikevich, LIF, Poisson, SpikeTrains, Power, SpikeRule, Term, Trace,
+)}  # fmt: skip
+
+
+def written(x: Any) -> Any:
+    """Frozen values as JSON: a dataclass is {"is": its name, its fields}."""
+    if is_dataclass(x):
+        if type(x).__name__ not in VALUES:
+            raise ValueError(f"network: it holds a {type(x).__name__}, which is not written to files")
+        return {"is": type(x).__name__} | {f.name: written(getattr(x, f.name)) for f in fields(x) if f.init}
+    if isinstance(x, Mapping):
+        return {k: written(v) for k, v in x.items()}
+    if isinstance(x, tuple | list):
+        return [written(v) for v in x]
+    return x.tolist() if isinstance(x, np.ndarray | np.generic) else x
+
+
+def read(x: Any) -> Any:
+    if isinstance(x, dict):
+        values = {k: read(v) for k, v in x.items() if k != "is"}
+        return VALUES[x["is"]](**values) if "is" in x else values
+    return tuple(read(v) for v in x) if isinstance(x, list) else x
+
+
+def states(net: Network) -> dict[str, Array]:
+    """All that changes in a run, by name."""
+    ready = net.made()
+    found = {"clock": ready.clock, "random_state": ready.random_state, "z": ready.decays.z, "w": ready.wires.w}
+    found |= {"eligibility": ready.gates.e, "signal": ready.gates.signal["value"]}
+    for name in ("drive", "v", "x", "last", "chance", "spikes", "count"):
+        found[name] = getattr(ready.cells, name)
+    return found | {n: ready.cells.population[n] for n in ("train_at", "most", "driven")}
+
+
+def save(net: Network, path: Path) -> None:
+    arrays = {f"state {n}": x for n, x in states(net).items()}
+    for q in net.projections:
+        arrays |= {f"row {q.index}": q.wiring.row, f"target {q.index}": q.wiring.target}
+        arrays |= {f"axonal {q.index}": q.axonal, f"dendritic {q.index}": q.dendritic}
+    spec = {
+        "format": FORMAT, "dt": net.dt, "seed": net.seed, "dtype": np.dtype(net.dtype).name,
+        "populations": [{"n": p.n, "neuron": written(p.neuron), "name": p.name} for p in net.populations],
+        "projections": [
+            {
+                "pre": q.pre.index, "post": q.post.index, "dense": q.wiring.dense, "onto": q.onto, "tau_syn": q.tau_syn,
+                "rule": written(q.rule), "w_min": q.w_min, "w_max": q.w_max, "normalise": q.normalise,
+            }
+            for q in net.projections
+        ],
+    }  # fmt: skip
+    unfinished = path.with_name(path.name + ".unfinished")
+    with open(unfinished, "wb") as file:
+        np.savez_compressed(file, spec=np.array(json.dumps(spec)), **arrays)
+    unfinished.replace(path)
+
+
+def load(path: Path) -> Network:
+    """ValueError where the file is none of this format."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            held = {n: file[n] for n in file.files}
+            spec = json.loads(str(held["spec"]))
+    except (KeyError, ValueError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"path: {path} is no {FORMAT!r}, it cannot be read") from None
+    if spec.get("format") != FORMAT:
+        raise ValueError(f"path: {path} is no {FORMAT!r}, it says {spec.get('format')!r}")
+    net = Network(spec["dt"], spec["seed"], spec["dtype"])
+    for p in spec["populations"]:
+        net.add(p["n"], read(p["neuron"]), name=p["name"])
+    for k, q in enumerate(spec["projections"]):
+        pre, post = net.populations[q["pre"]], net.populations[q["post"]]
+        wiring = Wiring(pre.n, post.n, q["dense"], held[f"row {k}"], held[f"target {k}"], None)
+        normalise = None if q["normalise"] is None else tuple(q["normalise"])
+        net.projections.append(
+            Projection(
+                net,
+                k,
+                pre,
+                post,
+                wiring,
+                np.zeros(wiring.size),
+                q["onto"],
+                q["tau_syn"],
+                held[f"axonal {k}"],
+                held[f"dendritic {k}"],
+                read(q["rule"]),
+                q["w_min"],
+                q["w_max"],
+                normalise,
+            )  # fmt: skip
+        )
+    for name, x in states(net).items():
+        x[...] = held[f"state {name}"]
+    return net

@@ -1,0 +1,146 @@
+"""Spikes that arrive at the synapses of a projection, from either side, and what signals do there; compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from neurosim.engine.integrate import compiled
+from neurosim.engine.plastic import (
+    across,
+    across_dense,
+    along_dense,
+    bumped,
+    changed,
+    scalar,
+    send,
+    send_along,
+    send_dense,
+)  # fmt: skip
+
+
+@compiled
+def arrivals(
+    q: int, t: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
+    delay_pre: Any, rows: Any, targets: Any, weights: Any, event: Any, group: Any, term: Any, near: Any, bump: Any,
+    product: Any, part: Any, row: Any, up: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, none: Any, c: Any,
+    general: Any,
+) -> None:  # fmt: skip
+    """All pre spikes of a projection whose delay is over, at their synapses."""
+    here = projection[q]
+    dense, plastic, first, width, channel = here.dense, here.plastic, here.first, here.width, here.channel
+    low, high = here.low, here.high
+    w = weights[first : first + here.size]
+    g = z[row[channel].at : row[channel].at + width]
+    start, many = population[here.pre].start, here.axonal_end - here.axonal > 1
+    lone = plastic == 1 and event[q, 0].group < event[q, 0].group_end
+    for d in range(here.axonal, here.axonal_end):
+        slot = (t - delays[d]) % depth
+        for m in range(count[slot, here.pre] if t >= delays[d] else 0):
+            unit = int(spikes[slot, start + m])
+            if many and delay_pre[here.units_pre + unit] != delays[d]:
+                continue
+            begin = unit * width if dense else rows[here.rows + unit]
+            end = begin + width if dense else rows[here.rows + unit + 1]
+            target = targets[here.targets + begin : here.targets + end] if dense == 0 else targets[:0]
+            s = up[channel, k]
+            if lone:
+                i = event[q, 0].group
+                x, r = scalar(i, unit, k, group, term, near, row, down, z), group[i].far
+                far = z[row[r].at : row[r].at + width]
+                if dense:
+                    send_dense(w[begin:end], g, s)
+                    along_dense(w[begin:end], far, x, low, high)
+                else:
+                    send_along(w[begin:end], target, g, s, far, x, low, high)
+            elif dense:
+                send_dense(w[begin:end], g, s)
+            else:
+                send(w[begin:end], target, g, s)
+            if general is not None:
+                if plastic == 2:
+                    changed(
+                        q, 0, unit, begin, k, w, none, target, c, projection, event, group, term, near, row, down, z, gate,
+                        gate_up, e,
+                    )  # fmt: skip
+            if plastic:
+                bumped(q, 0, unit, k, event, bump, product, part, row, up, z)
+
+
+@compiled
+def returns(
+    q: int, t: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
+    delay_post: Any, columns: Any, sources: Any, wheres: Any, weights: Any, event: Any, group: Any, term: Any, near: Any,
+    bump: Any, product: Any, part: Any, row: Any, up: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, c: Any,
+    general: Any,
+) -> None:  # fmt: skip
+    """All post spikes of a plastic projection whose delay is over, at their incoming synapses."""
+    here = projection[q]
+    dense, plastic, first, width = here.dense, here.plastic, here.first, here.width
+    low, high = here.low, here.high
+    w = weights[first : first + here.size]
+    start, many = population[here.post].start, here.dendritic_end - here.dendritic > 1
+    lone = plastic == 1 and event[q, 1].group < event[q, 1].group_end
+    for d in range(here.dendritic, here.dendritic_end):
+        slot = (t - delays[d]) % depth
+        for m in range(count[slot, here.post] if t >= delays[d] else 0):
+            unit = int(spikes[slot, start + m])
+            if many and delay_post[here.units_post + unit] != delays[d]:
+                continue
+            where, source = wheres[:0], sources[:0]
+            if dense == 0:
+                begin = here.incoming + columns[here.columns + unit]
+                end = here.incoming + columns[here.columns + unit + 1]
+                where, source = wheres[begin:end], sources[begin:end]
+            if lone:
+                i = event[q, 1].group
+                x, r = scalar(i, unit, k, group, term, near, row, down, z), group[i].far
+                far = z[row[r].at : row[r].at + row[r].size]
+                if dense:
+                    across_dense(w, width, unit, far, x, low, high)
+                else:
+                    across(w, where, source, far, x, low, high)
+            if general is not None:
+                if plastic == 2:
+                    changed(
+                        q, 1, unit, 0, k, w, where, source, c, projection, event, group, term, near, row, down, z, gate,
+                        gate_up, e,
+                    )  # fmt: skip
+            bumped(q, 1, unit, k, event, bump, product, part, row, up, z)
+
+
+@compiled
+def gated(k: int, dt: Any, projection: Any, weights: Any, gate: Any, down: Any, e: Any, signal: Any) -> None:
+    """w <- w + M e dt within bounds, of every term whose signal M is not 0."""
+    for m in range(len(signal)):
+        if signal[m].of >= 0:
+            signal[m].value = signal[m].value * signal[m].kept + signal[m].grown * signal[signal[m].of].value
+    for r in range(len(gate)):
+        M = signal[gate[r].signal].value
+        if M != 0:
+            here = projection[gate[r].projection]
+            add_within(
+                weights[here.first : here.first + here.size], e[gate[r].at : gate[r].at + here.size], M * dt * down[r, k],
+                here.low, here.high,
+            )  # fmt: skip
+
+
+@compiled
+def add_within(w: Any, e: Any, x: Any, low: Any, high: Any) -> None:
+    for s in range(len(w)):
+        w[s] = min(max(w[s] + x * e[s], low), high)
+
+
+@compiled
+def scaled(z: Any, x: Any) -> None:
+    for i in range(len(z)):
+        z[i] *= x
+
+
+@compiled
+def rebased(row: Any, down: Any, z: Any, gate: Any, gate_down: Any, e: Any, last: int) -> None:
+    """What is kept multiplied by exp(+t / tau) is brought back to t = 0."""
+    for r in range(len(row)):
+        if not row[r].instant:
+            scaled(z[row[r].at : row[r].at + row[r].size], down[r, last])
+    for r in range(len(gate)):
+        scaled(e[gate[r].at : gate[r].at + gate[r].size], gate_down[r, last])
