@@ -107,7 +107,13 @@ class Network:
         self._open("connect")
         for name, p in (("pre", pre), ("post", post)):
             if getattr(p, "net", None) is not self:
-                raise ValueError(f"{name}: given {p!r}, which is no population of this network")
+                other = getattr(p, "net", None)
+                clocks = (
+                    f", whose step is dt = {other.dt} ms and not {self.dt} ms" if other and other.dt != self.dt else ""
+                )
+                raise ValueError(
+                    f"{name}: given {p!r}{' of another network' if other else ''}{clocks}, it must be of this one"
+                )
         if isinstance(post.neuron, INPUTS):
             raise ValueError(f"post: given {post!r}, an input population has no synapses")
         ways = {"fan_in": fan_in, "probability": probability, "one_to_one": one_to_one or None, "matrix": matrix}
