@@ -4,6 +4,8 @@
     run_rule(rule, pre, post, w, dt)     the change of w that Brian2 finds, in its runtime or as C++
     neuron_code(neuron)                  the neuron as equations, threshold, reset ... (`brian_neurons.py`)
     run_neuron(neuron, u, dt)            its spikes and states as Brian2 finds them
+    network_code(net)                    an engine network, with its wiring, weights and inputs (`brian_network.py`)
+    run_network(net, duration)           its spikes and last weights as Brian2 finds them
 
 Printing needs no Brian2; running leaves its device, preferences and clock as they were. Times in ms.
 """
@@ -13,28 +15,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from neurosim.brian_network import NetworkCode, network_code
 from neurosim.brian_neurons import NeuronCode, Quantity, neuron_code
 from neurosim.brian_rules import SynapseCode, script, synapse_code
 from neurosim.neurons import Neuron
 from neurosim.rules.spike_rule import SpikeRule
 from neurosim.traces import is_train
 
+if TYPE_CHECKING:
+    from neurosim.engine import Network, Population, Projection
+
 __all__ = [
-    "NeuronCode",
-    "Quantity",
-    "Run",
-    "SynapseCode",
-    "neuron_code",
-    "run_neuron",
-    "run_rule",
-    "script",
-    "synapse_code",
-]
+    "NetworkCode", "NetworkRun", "NeuronCode", "Quantity", "Run", "SynapseCode", "network", "network_code", "neuron_code",
+    "run_network", "run_neuron", "run_rule", "script", "synapse_code",
+]  # fmt: skip
 
 
 @contextmanager
@@ -166,3 +166,92 @@ def run_neuron(neuron: Neuron, u: Any, dt: float, standalone: bool = False) -> R
         y = torch.zeros(T, N, dtype=torch.float64)
         y[(torch.tensor(spikes.t_[:]) / float(step)).round().long(), torch.tensor(spikes.i[:]).long()] = 1
         return Run(y, states)
+
+
+# ---------------------------------------------------------------------------------------------- a network
+class NetworkRun(NamedTuple):
+    """Spikes (times [spikes] ms, units [spikes]) by population that is no input, last weights [synapses] by projection."""
+
+    spikes: dict[Population, tuple[np.ndarray, np.ndarray]]
+    w: dict[Projection, np.ndarray]
+
+
+def run_network(
+    net: Network,
+    duration: float,
+    drawn: Mapping[Population, Any] = {},
+    signals: Mapping[str, float] = {},
+    standalone: bool = False,
+) -> NetworkRun:
+    """`duration` ms of an engine network from its beginning, whatever it has run since, as Brian2 finds them.
+
+    drawn: the spikes (time, unit) of its Poisson populations, as a `Recording` has them. signals: constant modulators.
+    ValueError and Unsupported as of `network_code`.
+    """
+    code = network_code(net, drawn, signals)
+    with device(standalone) as b:
+        whole, groups, synapses = network(b, code)
+        seen = {p: b.SpikeMonitor(groups[p.index]) for p in net.populations if code.populations[p.index].code}
+        whole.add(*seen.values())
+        whole.run(duration * b.ms, namespace={})
+        step = code.dt * 1e-3
+        spikes = {p: (np.rint(m.t_[:] / step) * code.dt, np.array(m.i[:])) for p, m in seen.items()}
+        return NetworkRun(spikes, {q: np.array(s.w[:]) for q, s in zip(net.projections, synapses, strict=True)})
+
+
+def network(b: Any, code: NetworkCode) -> tuple[Any, list[Any], list[Any]]:
+    """(Brian2 network, a group by population, Synapses by projection), on the present device; b: brian2."""
+    clock, step = b.Clock(code.dt * b.ms), code.dt * b.ms  # one clock for all, as in run_rule
+    whole, groups, synapses = b.Network(), [], []
+    for p in code.populations:
+        if p.code is None:
+            groups.append(b.SpikeGeneratorGroup(p.n, p.units, p.steps * step, clock=clock))
+            continue
+        ns = quantities(b, p.code.namespace)
+        held = {"refractory": ns[p.code.refractory]} if p.code.refractory else {}
+        G = b.NeuronGroup(
+            p.n, p.code.model, method=p.code.method, threshold=p.code.threshold, reset=p.code.reset, namespace=ns,
+            clock=clock, **held,
+        )  # fmt: skip
+        for n, (x, unit) in p.values.items():
+            setattr(G, n, x * (getattr(b, unit) if unit else 1))
+        for n, text in p.code.start.items():
+            getattr(G, n).set_item(slice(None), text, namespace={})
+        for when, text in p.code.each_step.items():
+            G.run_regularly(text, when=when, clock=clock)
+        groups.append(G)
+    for q in code.projections:
+        ns = quantities(b, q.code.namespace)
+        for n, x in q.signals.items():
+            ns[n] = b.TimedArray(np.full((1, code.populations[q.post].n), x), dt=step)  # its last row goes on
+        S = b.Synapses(
+            groups[q.pre], groups[q.post], q.code.model, on_pre=q.code.on_pre, on_post=q.code.on_post or None,
+            method=q.code.method, namespace=ns, clock=clock,
+        )  # fmt: skip
+        S.connect(i=q.i, j=q.j)
+        S.w = q.w
+        S.pre.delay = q.axonal * step
+        if q.code.on_post:
+            S.post.delay = q.dendritic * step
+        for n, text in q.code.start.items():
+            getattr(S, n).set_item(slice(None), text, namespace={})
+        for when, text in (("before", q.code.before), ("after", q.code.after)):
+            if text:
+                S.run_regularly(text, when=f"{when}_synapses", clock=clock)
+        if q.normalise:
+            whole.add(normalised(b, S, q.j, *q.normalise, clock))
+        synapses.append(S)
+    whole.add(*groups, *synapses)
+    return whole, groups, synapses
+
+
+def normalised(b: Any, S: Any, j: np.ndarray, total: float, every: int, clock: Any) -> Any:
+    """An operation that scales each post unit's weights to their sum at the end of every so many steps."""
+
+    def scale(t: Any) -> None:
+        if (round(float(t / clock.dt)) + 1) % every == 0:
+            w = S.w[:]
+            sums = np.bincount(j, w)[j]
+            S.w = w * np.divide(total, sums, out=np.ones_like(w), where=sums > 0)
+
+    return b.NetworkOperation(scale, clock=clock, when="end")
