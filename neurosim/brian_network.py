@@ -3,11 +3,13 @@
 It is the network as it was before its first run: its first potentials, drives and weights. What a projection sends is
 a line before the rule's own: I_post += w, then the change of w. Currents of `LIF` and conductances decay by Brian2's own exact
 integration; beside an Euler integrator, and for `AdaptiveLIF`, they are multiplied by exp(-dt/tau) once v has read them.
+AdEx's w is w_adapt here, w is the synapse's.
 Nothing here needs Brian2; `brian.run_network` runs it. Times in ms.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from neurosim.brian_neurons import NeuronCode, Quantity, neuron_code
 from neurosim.brian_rules import SynapseCode, synapse_code
 from neurosim.engine.parts import INPUTS, Population, Projection, SpikeTrains
 from neurosim.record import Unsupported
-from neurosim.spiking import LIF, ConductanceLIF
+from neurosim.spiking import LIF, AdEx, ConductanceLIF
 
 if TYPE_CHECKING:
     from neurosim.engine.network import Network
@@ -71,7 +73,8 @@ def network_code(net: Network, drawn: Mapping[Population, Any] = {}, signals: Ma
     for q in net.projections:
         neurons, name = populations[q.post.index].code, channels[q.post][q.onto][0]
         unit = "nS" if q.onto in ("g_e", "g_i") else neurons.drive["u"]
-        projections.append(projection_code(q, name, unit, neurons, signals))
+        owned = {n: p for p in (q.pre, q.post) for n in names_of(populations[p.index].code)}
+        projections.append(projection_code(q, name, unit, owned, signals))
     return NetworkCode(net.dt, populations, tuple(projections))
 
 
@@ -115,6 +118,7 @@ def driven(neuron: Any, currents: Mapping[str, float | None]) -> NeuronCode:
         return replace(code, model=model, each_step={})
     exact = isinstance(neuron, LIF)
     code = neuron_code(replace(neuron, tau_syn=None) if exact else neuron)
+    code = renamed(code, "w", "w_adapt") if isinstance(neuron, AdEx) else code
     unit = code.drive["u"]
     dimension, fixed = {"mV": "volt", "pA": "amp", "": "1"}[unit], dict(code.namespace)
     lines, after = [f"u = {' + '.join(['drive', *currents])} : {dimension}", f"drive : {dimension} (constant)"], []
@@ -141,15 +145,30 @@ def driven(neuron: Any, currents: Mapping[str, float | None]) -> NeuronCode:
     return replace(code, model=model, each_step=told, namespace=fixed)
 
 
+def renamed(code: NeuronCode, old: str, new: str) -> NeuronCode:
+    """The code with another name for a variable that jumps at resets: Brian2 knows one w only."""
+    name = lambda text: re.sub(rf"\b(d?){old}\b", rf"\g<1>{new}", text)  # noqa: E731
+    states = {name(n): unit for n, unit in code.states.items()}
+    return replace(code, model=name(code.model), reset=name(code.reset), states=states)
+
+
+def names_of(code: NeuronCode | None) -> set[str]:
+    """The variables of a population."""
+    found = [] if code is None else re.findall(r"^(?:d(\w+)/dt|(\w+)) [:=]", code.model, re.MULTILINE)
+    return {x or y for x, y in found} | {"lastspike"}
+
+
 # ---------------------------------------------------------------------------------------------- projections
 def projection_code(
-    q: Projection, channel: str, unit: str, neurons: NeuronCode, signals: Mapping[str, float]
+    q: Projection, channel: str, unit: str, owned: Mapping[str, Population], signals: Mapping[str, float]
 ) -> ProjectionCode:
     low, high = (x if np.isfinite(x) else None for x in (q.w_min, q.w_max))
     code = SynapseCode("w : 1", "", "") if q.rule is None else synapse_code(q.rule, low, high)
-    owned = {*neurons.states, *neurons.start, "drive", "u", channel}  # what a synapse's code may call by its bare name
-    if twice := owned & ({*code.namespace, *code.third}):
-        raise Unsupported(f"rule: {sorted(twice)[0]} names a constant of the rule and a state of {q.post!r}")
+    mine = {*code.namespace, *code.third, *(q.rule.traces if q.rule else ())}
+    if twice := sorted(mine & owned.keys()):
+        raise Unsupported(
+            f"rule: {twice[0]} is a name of the rule and of {owned[twice[0]]!r}, which Brian2 takes for one"
+        )
     send = f"{channel}_post += w*{unit}" if unit else f"{channel}_post += w"
     code = replace(code, on_pre="\n".join(filter(None, [send, code.on_pre])))
     i, j = q.pre_index, q.post_index
