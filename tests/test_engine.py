@@ -449,3 +449,20 @@ def test_other_bad_input_is_refused():
         net.add(3, ns.LIF())
     with pytest.raises(ValueError, match="memory: .* must be a numpy array of float64"):
         ns.Environment(world, 1.0, [0.0])
+
+
+def test_bounds_hold_for_the_sum_of_gated_terms():
+    """Two terms that undo each other leave a weight at its bound where it is."""
+    terms = (Term(0.1, ("post", "r1"), "dopamine"), Term(-0.1, ("post", "r1"), "acetylcholine"))
+    net = ns.Network(dt=1.0)
+    x, y = net.add(1, ns.SpikeTrains([0], [1.0])), net.add(1, ns.LIF(), drive=100.0)
+    q = net.connect(x, y, weight=1.0, w_max=1.0, tau_syn=5.0, rule=SpikeRule({"r1": Trace("pre", 20.0)}, terms))
+    net.signal(dopamine=1.0, acetylcholine=1.0)
+    net.run(50)
+    assert q.w[0] == 1.0
+    net.signal(acetylcholine=0.5)
+    net.run(50)
+    assert q.w[0] == 1.0
+    net.signal(acetylcholine=2.0)
+    net.run(50)
+    assert q.w[0] < 1.0

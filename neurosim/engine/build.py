@@ -80,7 +80,7 @@ def build(net: Network) -> Ready:
         depth, rebase, sum(p.n for p in net.populations), cells, wires(net, found), tables.rules(F),
         arrays.Decays(row, *powers(rows.rate, dt, rebase, F), z), tables.gates(dt, rebase, F), np.zeros(2, np.int64),
         np.random.SeedSequence([net.seed, 1]).generate_state(2, np.uint64), np.zeros(places // BLOCK + 1, np.int32),
-        np.zeros(max(1, tables.most), F), {n: i for i, n in enumerate(tables.signals)}, found,
+        np.zeros(max(1, tables.most, len(tables.gate)), F), {n: i for i, n in enumerate(tables.signals)}, found,
     )  # fmt: skip
 
 

@@ -116,7 +116,7 @@ def advance(
                     w, event, group, term, near, bump, product, part, row, up, down, z, gate, gate_up, e, c, general,
                 )  # fmt: skip
         if len(gate):
-            gated(k, dt, projection, w, gate, gate_down, e, signal)
+            gated(k, dt, projection, w, gate, gate_down, e, signal, c)
         noted(t, k, slot, population, v, x, spikes, count, row, down, z, told, unit, step_of, bins, watch, state, at)
         if environment is not None:
             for p in range(len(population)):

@@ -109,19 +109,29 @@ def returns(
 
 
 @compiled
-def gated(k: int, dt: Any, projection: Any, weights: Any, gate: Any, down: Any, e: Any, signal: Any) -> None:
+def gated(k: int, dt: Any, projection: Any, weights: Any, gate: Any, down: Any, e: Any, signal: Any, x: Any) -> None:
     """w <- w + M e dt within bounds, of every term whose signal M is not 0."""
     for m in range(len(signal)):
         if signal[m].of >= 0:
             signal[m].value = signal[m].value * signal[m].kept + signal[m].grown * signal[signal[m].of].value
-    for r in range(len(gate)):
-        M = signal[gate[r].signal].value
-        if M != 0:
-            here = projection[gate[r].projection]
-            add_within(
-                weights[here.first : here.first + here.size], e[gate[r].at : gate[r].at + here.size], M * dt * down[r, k],
-                here.low, here.high,
-            )  # fmt: skip
+    r = 0
+    while r < len(gate):  # a projection's gates stand together, and its bounds hold for their sum
+        first, active, lone = r, 0, r
+        here = projection[gate[r].projection]
+        while r < len(gate) and gate[r].projection == gate[first].projection:
+            x[r] = signal[gate[r].signal].value * dt * down[r, k]
+            if x[r] != 0:
+                active, lone = active + 1, r
+            r += 1
+        w = weights[here.first : here.first + here.size]
+        if active == 1:
+            add_within(w, e[gate[lone].at : gate[lone].at + here.size], x[lone], here.low, here.high)
+        elif active > 1:
+            for s in range(here.size):
+                total = w[s]
+                for m in range(first, r):
+                    total += x[m] * e[gate[m].at + s]
+                w[s] = min(max(total, here.low), here.high)
 
 
 @compiled
