@@ -192,6 +192,46 @@ def test_drawn_spikes_must_be_given():
         network_code(synapse(None))
 
 
+def test_several_rules_long_delays_and_short_time_constants_are_brian():
+    """Dense and sparse, weights below 0, delays beyond the rebase of traces, a time constant of one step."""
+    dt, net, g = 0.5, Network(dt=0.5, seed=5), np.random.default_rng(6)
+    given = net.add(30, trains(30, 30.0, 600, dt, 7))
+    exc, inh = net.add(40, LIF(refractory=1.0), drive=12.0), net.add(20, LIF(refractory=1.0), drive=14.0)
+    short = SpikeRule({"r1": Trace("pre", 0.5), "o1": Trace("post", 900.0)}, pair(0.05, 2e-3).terms)
+    plastic = [
+        net.connect(
+            given,
+            exc,
+            weight=lambda g, n: g.uniform(0.5, 1.5, n),
+            tau_syn=6.0,
+            rule=RULES["Morrison"],
+            delay_axonal=g.uniform(1, 90, 30),
+            delay_dendritic=g.uniform(0, 90, 40),
+        ),
+        net.connect(exc, exc, probability=0.3, weight=0.5, tau_syn=6.0, rule=short, w_max=1.0, delay_axonal=75.0),
+        net.connect(inh, exc, weight=-1.0, rule=pair(0.1, 0.2), w_min=-2.0, w_max=-0.2, delay_dendritic=3.0),
+        net.connect(
+            exc, inh, fan_in=9, weight=1.0, tau_syn=0.5, rule=triplet(A3_plus=0.05), delay_dendritic=g.uniform(0, 5, 20)
+        ),
+        net.connect(
+            given,
+            inh,
+            one_to_one=False,
+            probability=0.5,
+            weight=2.0,
+            tau_syn=6.0,
+            rule=RULES["full nearest triplet"],
+            w_max=3.0,
+        ),
+    ]
+    rec = net.run(600, [Spikes(exc), Spikes(inh)])
+    found = run_network(net, 600)
+    for p in (exc, inh):
+        assert rec.mean_rate(p) > 5 and equal(spikes_of(rec, p), found.spikes[p], dt)
+    for q in plastic:
+        assert np.abs(q.w - found.w[q]).max() < 1e-9 and np.abs(q.w - q.first_w).mean() > 0.02, q
+
+
 @pytest.mark.slow
 def test_a_network_in_cpp_standalone():
     m = made(triplet(A3_plus=0.12, A2_minus=0.15))
