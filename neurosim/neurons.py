@@ -86,13 +86,18 @@ class Sigmoid:
 
 
 def decay(tau: float, dt: float | None) -> float:
-    """exp(-dt / tau), exact. tau and dt in ms; ValueError where dt is missing or tau is not positive."""
+    """exp(-dt / tau), exact. tau and dt in ms; ValueError where one is missing, not positive, or tau < dt."""
     if dt is None:
         raise ValueError(
             "dt: given None, but a neuron or trace with a time constant needs Batch(dt=...) in ms per step"
         )
     if not tau > 0:
         raise ValueError(f"tau: given {tau}, a time constant must be a positive number of ms")
+    if not 0 < dt <= tau:
+        allowed = (
+            f"less than the step dt = {dt} ms: times are in ms" if dt > 0 else f"at a step dt = {dt} ms, not positive"
+        )
+        raise ValueError(f"tau: given {tau} ms, {allowed}")
     return math.exp(-dt / tau)
 
 

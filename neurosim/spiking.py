@@ -6,6 +6,7 @@ was when it met the threshold, so `slope` (d y / d v) is the surrogate's at ever
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,12 +19,16 @@ from neurosim.record import positive
 
 __all__ = ["AdEx", "ConductanceLIF", "Izhikevich", "LIF", "Poisson"]
 
+STEEPEST = 60.0  # exp(60) = 1e26 is far above any peak, and float32 still holds it
+
 
 # ---------------------------------------------------------------------------------------------- integrate-and-fire
 def length(dt: float | None) -> float:
     """dt in ms. ValueError where it is missing."""
     if dt is None:
         raise ValueError("dt: given None, but a spiking neuron needs Batch(dt=...) in ms per step")
+    if not dt > 0:
+        raise ValueError(f"dt: given {dt}, a step must be a positive number of ms")
     return dt
 
 
@@ -52,6 +57,15 @@ def below_threshold(neuron: Any) -> None:
 def not_negative(neuron: Any) -> None:
     if not neuron.refractory >= 0:
         raise ValueError(f"refractory: given {neuron.refractory}, it must not be negative")
+
+
+def response(tau_m: float, tau_syn: float, dt: float) -> float:
+    """v after a step, of a current 1 at its start:  tau_syn (exp(-dt/tau_m) - exp(-dt/tau_syn)) / (tau_m - tau_syn),
+
+    from v = 0; dt/tau_m exp(-dt/tau_m) where they are equal, and without cancellation where they nearly are.
+    """
+    x = dt * (1 / tau_syn - 1 / tau_m)
+    return decay(tau_syn, dt) * dt / tau_m * (math.expm1(x) / x if x else 1.0)
 
 
 @dataclass(frozen=True)
@@ -85,8 +99,7 @@ class LIF:
             drive = (1 - a) * u
         else:
             b, I = decay(self.tau_syn, dt), s["I"] + u if "I" in s else u
-            difference = self.tau_m - self.tau_syn
-            drive = I * (self.tau_syn * (a - b) / difference if difference else a * dt / self.tau_m)
+            drive = I * response(self.tau_m, self.tau_syn, dt)
             kept = {"I": b * I}
         new = self.v_rest + a * (v - self.v_rest) + drive
         return {"v": torch.where(free, new, v), "since": since, **kept}
@@ -172,7 +185,8 @@ class AdEx:
         dt = length(dt)
         v, since, free = reset(s, u, self.E_L, self.v_reset, steps_of(self.refractory, dt))
         w = s["w"] + self.b * s["y"].detach() if "y" in s else s.get("w", torch.zeros_like(u))
-        upstroke = self.g_L * self.Delta_T * torch.exp((v - self.v_T) / self.Delta_T)
+        steep = ((v - self.v_T) / self.Delta_T).clamp(max=STEEPEST)
+        upstroke = self.g_L * self.Delta_T * torch.exp(steep)
         new = v + dt * (-self.g_L * (v - self.E_L) + upstroke - w + u) / self.C
         w = w + dt * (self.a * (v - self.E_L) - w) / self.tau_w
         return {"v": torch.where(free, new, v), "w": w, "since": since}
@@ -201,6 +215,9 @@ class Izhikevich:
     def __post_init__(self) -> None:
         if not self.substeps >= 1:
             raise ValueError(f"substeps: given {self.substeps}, at least 1")
+        for name in ("a", "b", "c", "d"):
+            if not abs(getattr(self, name)) < math.inf:
+                raise ValueError(f"{name}: given {getattr(self, name)}, it must be a finite number")
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
         dt = length(dt)
@@ -230,12 +247,12 @@ class Poisson:
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
         dt = length(dt)
-        now = s["step"] + 1 if "step" in s else torch.zeros_like(u)
+        now = s["step"] + 1 if "step" in s else torch.zeros_like(u, dtype=torch.int64)  # no float counts beyond 2^24
         unit = torch.arange(u.numel(), device=u.device).reshape(u.shape)
         return {
             "v": -torch.expm1(-u * dt / 1000),
             "step": now,
-            "noise": uniform(self.seed, now.long(), unit).to(u.dtype),
+            "noise": uniform(self.seed, now, unit).to(u.dtype),
         }
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:

@@ -49,7 +49,6 @@ SEM = {10: (0.05, 0.10, 0.14, 0.11, 0.26), -10: (0.08, 0.11, 0.10, 0.32, 0.19)}
 W0, DT, DELAY = 0.5, 1.0, 3.0  # ms
 EVERY, SHORT, SHORTEST = 10_000, 2_000, 1_000  # ms between groups: --full, by default, --quick and variants
 TRANSCRIBED = {10: (0.000, 0.029, 0.157, 0.463, 0.650), -10: (-0.283, -0.404, -0.395, 0.178, 0.736)}
-PRINTED = {10: (0.0096, 0.0435, 0.1727, 0.4825, 0.6725), -10: (-0.2832, -0.4041, -0.3951, 0.1877, 0.7590)}  # Fig. 2b
 E_LOOP = 0.50121
 TRANSCRIPTION = "authors' code, ModelDB 144566, transcribed in github.com/dcharlot-physicalai-bmi/ferromorphic"
 SJOSTROM = "Sjoestroem et al. 2001"
@@ -204,8 +203,6 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
             style = {"color": colour, "linestyle": "", "capsize": 2.5, "elinewidth": 1, "label": f"{label}, data"}
             curve.errorbar(at, DATA[lag], SEM[lag], marker=marker, **style)
             curve.plot(RATES, values(rows, AUTHORS, lag), color=colour, label=f"{label}, model")
-            curve.plot(RATES, PRINTED[lag], linestyle="", marker="x", color=colour, markersize=6, alpha=0.7)
-        curve.plot([], [], linestyle="", marker="x", color="#555555", label="Fig. 2b as printed")
         curve.axhline(0, color="#9a9a9a", linewidth=0.8)
         curve.set(xlabel="rate of pairs (Hz)", ylabel="relative change of weight", title="A  The rate decides")
         curve.legend(loc="upper left")

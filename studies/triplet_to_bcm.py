@@ -279,7 +279,15 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
             y = np.linspace(0, 32, 200)
             rate.plot(y, [1000 * k(RHO_X, v) for v in y], color=colour, label=f"{name}: formula")
             at, found, error = ([1000 * r[c] for r in own] for c in ("rho_y", "value", "se"))
-            bars(rate, np.array(at) / 1000, found, error, colour, marker, f"{name}: simulated, dt {fine:g} ms")
+            bars(
+                rate,
+                np.array(at) / 1000 + 0.4 * (SETS.index(name) - 0.5),
+                found,
+                error,
+                colour,
+                marker,
+                f"{name}: simulated, dt {fine:g} ms",
+            )
             rate.axvline(k.theta, color=colour, linestyle=":", ymax=0.22, label=f"$\\theta$ = {k.theta:.1f} Hz")
         rate.axhline(0, color="#9a9a9a", linewidth=0.8)
         rate.set(xlabel="post rate $\\rho_y$ (Hz)", ylabel="drift of the weight (10$^{-3}$ per s)")
@@ -300,7 +308,7 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
         line(theta, rows, "rate", "black", ":", "rate of the neuron")
         line(theta, rows, "theta", BLUE, "-", "$\\theta$ of the spikes, rbar$^2/\\rho_0$")
         line(theta, rows, "theta of BCM", ORANGE, "--", "$\\theta$ of BCM on the rates")
-        theta.set(xlabel="time / $\\tau_{hom}$", ylabel="Hz", ylim=(0, 17))
+        theta.set(xlabel="time / $\\tau_{hom}$", ylabel="rate (Hz)", ylim=(0, 17))
         theta.set_title("C  The threshold slides")
         theta.legend(loc="upper left", fontsize=8)
         line(sign, rows, "drift", BLUE, "-", "spikes, by trial")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from neurosim.plasticity import Record
 from neurosim.rules import (
@@ -237,3 +238,32 @@ def test_batches_may_differ_in_size_where_the_trial_s_end_clears_the_rest():
     update(rule, pre, post, state)
     ends = [plain([0] * 50, post[:, b, 0].tolist(), 1.0, *VALUES, rbar=before)[1] for b in range(2)]
     assert state["rbar"][0, 0].item() == pytest.approx(sum(ends) / 2, rel=1e-12)
+
+
+def test_what_has_no_threshold_says_so_and_the_order_of_factors_does_not_matter():
+    with pytest.raises(ValueError, match="theta: the rule has no threshold"):
+        _ = drift(homeostatic_triplet()).theta
+    rule = triplet()
+    turned = SpikeRule(rule.traces, tuple(Term(m.gain, (m.factors[0], *m.factors[:0:-1])) for m in rule.terms))
+    assert drift(turned) == drift(rule) and drift(turned).b > 0
+    for duration in (0.0, -5.0):
+        with pytest.raises(ValueError, match="duration: given"):
+            bcm_from_triplet(homeostatic_triplet(), duration)
+
+
+def test_the_two_forms_start_from_one_threshold():
+    """At 9 Hz from rbar = rho0 = 3 Hz both potentiate first."""
+    rule = homeostatic_triplet()
+    bcm = bcm_from_triplet(rule)
+    rec = record_at(10.0, 9.0)
+    assert bcm.update(rec, {}, {}).item() == pytest.approx(
+        drift(rule)(10.0, 9.0, 3.0 + (9.0 - 3.0) / bcm.tau), rel=1e-5
+    )
+    assert bcm.update(rec, {}, {}).item() > 0
+
+
+def record_at(x, y):
+    pre, post = torch.full((1, 1), x), torch.full((1, 1), y)
+    return Record(
+        "it", nn.Linear(1, 1, bias=False), torch.ones(1, 1), pre, u=post, post=post, slope=post, state={}, dt=None
+    )

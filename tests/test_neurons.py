@@ -1,6 +1,7 @@
 """Spiking neurons against closed forms and a solver of differential equations; Brian2 judges them in test_brian.py."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -289,3 +290,50 @@ def test_poisson_repeats_by_seed():
 def test_bad_input_is_one_clear_error(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("Delta_T", [0.3, 0.5, 1.0])
+def test_adex_with_a_sharp_upstroke_stays_a_number_in_float32(Delta_T):
+    u = torch.linspace(300.0, 2500.0, 100).expand(3000, 1, 100)
+    y, states, _ = scan(AdEx(Delta_T=Delta_T), u, dt=0.1)
+    assert y.isfinite().all() and states["v"].isfinite().all() and y.sum() > 1000
+
+
+@pytest.mark.parametrize(
+    "neuron", [LIF(tau_m=0.02), LIF(tau_syn=0.1), Rate(tau=0.02), AdaptiveLIF(tau_m=0.02), ConductanceLIF(tau_e=0.05)]
+)
+def test_a_time_constant_given_in_seconds_is_refused(neuron):
+    with pytest.raises(ValueError, match="less than the step dt = 1.0 ms: times are in ms"):
+        scan(neuron, torch.ones(3, 1, 2), dt=1.0)
+
+
+@pytest.mark.parametrize("dt", [0.0, -1.0])
+def test_a_step_is_positive(dt):
+    with pytest.raises(ValueError, match="dt"):
+        scan(LIF(), torch.ones(3, 1, 2), dt=dt)
+
+
+@pytest.mark.parametrize("apart", [0.0, 2e-14, 1e-12, 1e-6, 1e-3, 5.0])
+def test_a_current_of_nearly_the_membranes_time_constant_does_not_cancel(apart):
+    """v by its series in exact fractions: (exp(-x) - exp(-y)) / (y - x) = sum of (-1)^n/n! times sum of x^k y^(n-1-k)."""
+    m, s, t = Fraction(20), Fraction(20) + Fraction(apart), Fraction(31)
+    x, y = t / m, t / s
+    total, term = Fraction(0), Fraction(1)
+    for n in range(1, 40):
+        term = term * -1 / n
+        total += term * sum(x**k * y ** (n - 1 - k) for k in range(n))
+    want = float(-total * t / m)  # of a current 1 at t = 0
+    u = torch.zeros(31, 1, 1, dtype=torch.float64)
+    u[0] = 1.0
+    _, states, _ = scan(LIF(tau_m=20.0, tau_syn=20.0 + apart, v_rest=0.0, v_reset=-1.0, v_threshold=9.0), u, dt=1.0)
+    assert abs(states["v"][-1].item() / want - 1) < 1e-11
+
+
+def test_poisson_noise_goes_on_after_two_to_the_24_steps():
+    s, u = {}, torch.full((1, 4), 50.0)
+    s = Poisson().step(s, u, 1.0) | {"y": torch.zeros(1, 4)}
+    found = []
+    for k in range(3):
+        last = {**s, "step": torch.full_like(s["step"], 2**24 + k)}
+        found.append(tuple(Poisson().step(last, u, 1.0)["noise"].flatten().tolist()))
+    assert len(set(found)) == 3

@@ -14,7 +14,19 @@ from torch import nn
 from neurosim.credit import NoCredit
 from neurosim.plasticity import Batch, Layer, Record
 from neurosim.rules.homeostasis import homeostatic_triplet
-from neurosim.rules.stdp import inhibitory, morrison, multiplicative, pair, symmetric, triplet, van_rossum
+from neurosim.rules.stdp import (
+    Power,
+    SpikeRule,
+    Term,
+    Trace,
+    inhibitory,
+    morrison,
+    multiplicative,
+    pair,
+    symmetric,
+    triplet,
+    van_rossum,
+)  # fmt: skip
 from tests.nets import Given, dense, learner, relative, updates
 
 STEPS, LANES, TAU_P, TAU_M, TAU_X, TAU_Y = 90, 2, 17.0, 34.0, 101.0, 114.0  # steps of 1 ms
@@ -191,10 +203,15 @@ def test_a_batch_is_the_sum_of_its_lanes(name):
 
 
 # ---------------------------------------------------------------------------------------------- bad input
-def shown(rule, pre, post, dt=1.0):
-    weight = torch.ones(post.shape[-1], pre.shape[-1])
-    synapse = nn.Linear(pre.shape[-1], post.shape[-1], bias=False)
-    return rule.update(Record("it", synapse, weight, pre, u=post, post=post, slope=post, state={}, dt=dt), {}, {})
+def record_of(pre, post, dt=1.0, of=None):
+    """of: the synapse's (post, pre), by default as many as there are."""
+    n_post, n_pre = of or (post.shape[-1], pre.shape[-1])
+    synapse = nn.Linear(n_pre, n_post, bias=False)
+    return Record("it", synapse, torch.ones(n_post, n_pre), pre, u=post, post=post, slope=post, state={}, dt=dt)
+
+
+def shown(rule, pre, post, dt=1.0, of=None):
+    return rule.update(record_of(pre, post, dt, of), {}, {})
 
 
 @pytest.mark.parametrize(
@@ -221,3 +238,54 @@ def test_bad_input_is_one_sentence(make, message):
     with pytest.raises(ValueError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: morrison(lam=-0.1), "lam: given -0.1"),
+        (lambda: morrison(alpha=-1.0), "alpha: given -1.0"),
+        (lambda: van_rossum(c_p=-1.0), "c_p: given -1.0"),
+        (lambda: van_rossum(c_d=-1.0), "c_d: given -1.0"),
+        (lambda: multiplicative(w_max=-1.0), "w_max: given -1.0, the largest weight"),
+        (lambda: inhibitory(tau=-5.0), "tau: given -5.0"),
+        (lambda: symmetric(tau=0.0), "tau: given 0.0"),
+        (lambda: pair(A_plus=float("inf")), "A_plus: given inf, an amplitude is finite"),
+        (lambda: Term(float("nan"), ("post", "r1")), "gain: given nan"),
+        (lambda: Trace("pre", 20.0, bump=float("nan")), "bump: given nan"),
+        (lambda: Power(1.0, w_max=float("nan")), "w_max: given nan"),
+        (
+            lambda: shown(pair(), trains(1), trains(2), of=(2, 3)),
+            r"pre has the shape .*, \[T, B, N\] with 3 pre units",
+        ),
+        (lambda: shown(pair(), trains(3), trains(1), of=(2, 3)), r"post has the shape .* with 2 post units"),
+        (lambda: shown(pair(), trains(3)[:0], trains(2)[:0]), r"expected \[T, B, N\] with a step and a lane"),
+        (lambda: shown(pair(), trains(3)[:, :0], trains(2)[:, :0]), "with a step and a lane"),
+        (lambda: shown(pair(), trains(3).bool(), trains(2).bool()), "pre is of torch.bool"),
+        (
+            lambda: shown(SpikeRule({}, (Term(1.0, ("post", "zz")),)), trains(3), trains(2)),
+            "reads 'zz', which is no trace",
+        ),
+        (
+            lambda: shown(SpikeRule(pair().traces, (Term(1.0, ("post", "r1"), gate="DA"),)), trains(3), trains(2)),
+            "reads 'DA'",
+        ),
+    ],
+)
+def test_bad_input_names_what_the_user_gave(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_state_of_one_lane_is_not_spread_over_three():
+    state = {}
+    pair().update(record_of(trains(3)[:, :1], trains(2)[:, :1]), {}, state)
+    with pytest.raises(ValueError, match="left by 1 lanes cannot start 2"):
+        pair().update(record_of(trains(3), trains(2)), {}, state)
+
+
+def test_van_rossum_rests_where_its_published_values_say():
+    """Independent trains: potentiation c_p tau, depression c_d w tau per pair of rates; at rest w = c_p / c_d = 333 pS."""
+    up, down = van_rossum().terms
+    assert (up.gain, down.gain, up.weight) == (1.0, -0.003, None)
+    assert down.weight(torch.tensor(1 / 0.003)).item() * 0.003 == pytest.approx(1.0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 
+from neurosim.rules import PFISTER_GERSTNER
 from neurosim.study import Mode
 from studies import stdp_window, triplet_frequency, triplet_hippocampus
 
@@ -74,3 +75,25 @@ def test_an_enumeration_by_hand():
     p = triplet_hippocampus.PFISTER_GERSTNER["hippocampus-minimal"]
     got = triplet_hippocampus.enumerated(p)[0]
     assert got == pytest.approx(60 * p.A2_plus * np.exp(-10 / 16.8), rel=1e-9)
+
+
+SETS_AS_PRINTED = """
+cortex-full 5e-10 6.2e-3 7e-3 2.3e-4 101 125
+cortex-minimal 0 6.5e-3 7.1e-3 0 - 114
+cortex-full-nearest 8.8e-11 5.3e-2 6.6e-3 3.1e-3 714 40
+cortex-minimal-nearest 0 5e-2 8e-3 0 - 40
+hippocampus-full 6.1e-3 6.7e-3 1.6e-3 1.4e-3 946 27
+hippocampus-minimal 5.3e-3 8e-3 3.5e-3 0 - 40
+hippocampus-full-nearest 4.6e-3 9.1e-3 3e-3 7.5e-9 575 47
+hippocampus-minimal-nearest 4.6e-3 9.1e-3 3e-3 0 - 48
+"""  # Pfister & Gerstner 2006, tables 3 and 4: A2+ A3+ A2- A3- tau_x tau_y
+
+
+def test_the_published_sets_stand_as_printed():
+    lines = [line.split() for line in SETS_AS_PRINTED.strip().splitlines()]
+    assert [name for name, *_ in lines] == list(PFISTER_GERSTNER)
+    for name, *numbers, tau_x, tau_y in lines:
+        found = PFISTER_GERSTNER[name]
+        assert list(found[:4]) == [float(x) for x in numbers]
+        assert tau_x in ("-", f"{found.tau_x:g}") and float(tau_y) == found.tau_y
+        assert found.nearest == name.endswith("nearest")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from neurosim.engine import arrays
 from neurosim.neurons import AdaptiveLIF, decay
 from neurosim.plasticity import Unsupported
-from neurosim.spiking import LIF, AdEx, ConductanceLIF, Izhikevich, Poisson
+from neurosim.spiking import LIF, AdEx, ConductanceLIF, Izhikevich, Poisson, response
 
 
 class Kind(NamedTuple):
@@ -72,5 +72,4 @@ def factor_of(neuron: Any, tau: float | None, dt: float) -> float:
     a = decay(neuron.tau_m, dt)
     if tau is None:
         return 1 - a
-    b, difference = decay(tau, dt), neuron.tau_m - tau
-    return tau * (a - b) / difference if difference else a * dt / neuron.tau_m
+    return response(neuron.tau_m, tau, dt)

@@ -59,8 +59,11 @@ class Clopath:
                 raise ValueError(
                     f"{name}: given {getattr(self, name)}, a time constant must be a positive number of ms"
                 )
-        if not self.delay >= 0:
-            raise ValueError(f"delay: given {self.delay}, it must not be a negative number of ms")
+        if not 0 <= self.delay < float("inf"):
+            raise ValueError(f"delay: given {self.delay}, it must be a finite number of ms, not negative")
+        for name in ("theta_minus", "theta_plus"):
+            if not abs(getattr(self, name)) < float("inf"):
+                raise ValueError(f"{name}: given {getattr(self, name)}, a threshold must be a finite number of mV")
         if self.u_ref is not None and not self.u_ref > 0:
             raise ValueError(
                 f"u_ref: given {self.u_ref}, it must be a positive number of mV, or None for no homeostasis"
@@ -113,7 +116,7 @@ class Clopath:
 
 def low_passed(rec: Record, s: dict[str, Tensor], name: str, x: Tensor, a: float, start: float) -> Tensor:
     """x low-passed, z <- a z + (1 - a) x, as z was when each step began; s[name] becomes its end."""
-    z = carried(rec, s.get(name, torch.full_like(x[0], start)), len(x[0]), "Clopath")
+    z = carried(rec, s.get(name, torch.full_like(x[0], start)), len(x[0]), "Clopath", name == "ubar_bar")
     run = filtered((1 - a) * x, a, z)
     s[name] = run[-1].clone()
     return run[:-1]

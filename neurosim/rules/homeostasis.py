@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from neurosim.record import positive
 from neurosim.rules.bcm import BCM
 from neurosim.rules.spike_rule import SpikeRule, Term, Trace
 from neurosim.rules.stdp import amplitudes
@@ -31,7 +32,9 @@ def homeostatic_triplet(
     rbar (Hz) is the neuron's running rate: d rbar/dt = -rbar / tau_hom, rbar <- rbar + 1000 / tau_hom at its spikes, rho0
     at first. So <dw> = A3_plus tau_plus tau_y r_pre r (r - rbar^2 / rho0): BCM with a sliding threshold, at rest at rho0.
     Over a batch every lane runs its own rbar from a common start, and the next trial starts from their mean (`pooled`): what
-    slides is the neuron's rate over all lanes, with tau_hom counted in each lane's time.
+    slides is the neuron's rate over all lanes, with tau_hom counted in each lane's time. The formula for <dw> leaves out that
+    rbar holds the very spike that depresses: the threshold met is (rbar + 1/tau_hom)^2 / rho0, as if rates were lower by
+    O(1 / (tau_hom rho0)), 6 % of the drift at 3 Hz and 10 s.
     Source: Zenke, Hennequin & Gerstner 2013, PLoS Comput Biol 9:e1003330.
     """
     amplitudes({"A3_plus": A3_plus})
@@ -56,7 +59,10 @@ def homeostatic_triplet(
 
 
 class Drift(NamedTuple):
-    """d<w>/dt (per s) = a rho_x rho_y + b rho_x rho_y^2 - c rho_x^2 rho_y - d rho_x rho_y rbar^2, rates in Hz."""
+    """d<w>/dt (per s) = a rho_x rho_y + b rho_x rho_y^2 - c rho_x^2 rho_y - d rho_x rho_y rbar^2, rates in Hz.
+
+    Exact but for d, which holds for 1/tau_hom << rho0: see `homeostatic_triplet`.
+    """
 
     a: float
     b: float
@@ -68,7 +74,9 @@ class Drift(NamedTuple):
 
     @property
     def theta(self) -> float:
-        """The rate above which rho_y potentiates, Hz, with c = d = 0."""
+        """The rate above which rho_y potentiates, Hz. ValueError for a rule whose threshold is no number (c or d not 0)."""
+        if self.c or self.d or not self.b:
+            raise ValueError("theta: the rule has no threshold that is one number, its drift is not a + b rho_y")
         return -self.a / self.b
 
 
@@ -80,7 +88,9 @@ def drift(rule: SpikeRule) -> Drift:
     coefficients = {"a": 0.0, "b": 0.0, "c": 0.0, "d": 0.0}
     for m in rule.terms:
         # a trace of rate rho is bump tau rho on average; the trace that sets the threshold is rbar^2 = rbar^2
+        other = {"pre": "post", "post": "pre"}[m.factors[0]]
         kinds = [rule.traces[f].of if f in rule.traces and not rule.traces[f].pooled else "rate" for f in m.factors[1:]]
+        kinds.sort(key=lambda of: (of == "rate", of != other))
         shape = {
             ("post", ("pre",)): ("a", 1), ("pre", ("post",)): ("a", 1), ("post", ("pre", "post")): ("b", 1),
             ("pre", ("post", "pre")): ("c", -1), ("pre", ("post", "rate", "rate")): ("d", -1),
@@ -99,10 +109,13 @@ def bcm_from_triplet(rule: SpikeRule, duration: float = 1000.0) -> BCM:
     """The rate rule that a triplet rule is on average: dW = gain y (y - theta) (x) x per second, x and y in Hz.
 
         theta = (A2_minus tau_minus - A2_plus tau_plus) / (A3_plus tau_plus tau_y),         gain = A3_plus tau_plus tau_y
-        homeostatic:  theta = <y>^2 / rho0, sliding with tau_hom, counted in updates of `duration` ms
+        homeostatic:  theta = <y>^2 / rho0, sliding with tau_hom, counted in updates of `duration` ms; both start
+        from rbar = rho0. It holds as far as `drift` does.
 
-    ValueError for a rule with A3_minus > 0, which BCM does not have, or without A3_plus.
+    ValueError for a duration that is not positive, and for a rule with A3_minus > 0, which BCM does not have, or without
+    A3_plus.
     """
+    positive(duration=duration)
     k = drift(rule)
     if not k.b > 0 or k.c:
         raise ValueError("rule: BCM is triplet STDP with A3_plus > 0 and A3_minus = 0")
@@ -111,4 +124,4 @@ def bcm_from_triplet(rule: SpikeRule, duration: float = 1000.0) -> BCM:
     if k.a:
         raise ValueError("rule: a homeostatic rule with pair terms has no BCM form here")
     tau_hom = next(t.tau for t in rule.traces.values() if t.pooled)
-    return BCM(tau=max(1.0, tau_hom / duration), rho0=k.b / k.d, p=1.0, q=2.0, gain=k.b)
+    return BCM(tau=max(1.0, tau_hom / duration), rho0=k.b / k.d, p=1.0, q=2.0, gain=k.b, start=k.b / k.d)

@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from neurosim.neurons import decay
 from neurosim.plasticity import Record, Unsupported, column, outer, rank, units
 from neurosim.rules.spike_sides import Part, Seen, Weighted, total
 from neurosim.rules.trains import carried, check_trains, decay_of
@@ -52,11 +51,15 @@ class Trace:
         if not self.tau > 0:
             name = self.parameter or "tau"
             raise ValueError(f"{name}: given {self.tau}, a trace's time constant must be a positive number of ms")
+        for name, value in (("bump", self.bump), ("start", self.start)):
+            if not abs(value) < float("inf"):
+                raise ValueError(f"{name}: given {value}, it must be a finite number")
 
 
 @dataclass(frozen=True)
 class Power:
-    """f(w) = (w / w0)^mu, or ((w_max - w) / w0)^mu where w_max is given; 0 where the base is negative."""
+    """f(w) = (w / w0)^mu, or ((w_max - w) / w0)^mu where w_max is given. A negative base counts as 0
+    (mu = 0: 1)."""
 
     mu: float
     w0: float = 1.0
@@ -67,6 +70,8 @@ class Power:
             raise ValueError(f"mu: given {self.mu}, the exponent of a weight must not be negative")
         if not self.w0 > 0:
             raise ValueError(f"w0: given {self.w0}, the unit of a weight must be positive")
+        if self.w_max is not None and not self.w_max > 0:
+            raise ValueError(f"w_max: given {self.w_max}, the largest weight must be positive")
 
     def __call__(self, w: Tensor) -> Tensor:
         base = w if self.w_max is None else self.w_max - w
@@ -87,6 +92,8 @@ class Term:
     def __post_init__(self) -> None:
         if self.factors[:1] not in (("pre",), ("post",)):
             raise ValueError(f"factors: given {self.factors}, the first must be the event, 'pre' or 'post'")
+        if not abs(self.gain) < float("inf"):
+            raise ValueError(f"gain: given {self.gain}, it must be a finite number")
         if not self.tau_e > 0:
             raise ValueError(
                 f"tau_e: given {self.tau_e}, an eligibility's time constant must be a positive number of ms"
@@ -124,6 +131,7 @@ class SpikeRule:
     @torch.no_grad()
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         check_trains(rec, self.reads)
+        self._check_told(rec, third)
         kept = {n: state[n] for n in state if not self.forget or (n in self.traces and self.traces[n].pooled)}
         z, T = self._start(rec, kept), len(rec.pre)
         told = {n: v.broadcast_to(T, *v.shape[v.dim() - rec.post.dim() + 1 :]) for n, v in third.items()}
@@ -160,6 +168,15 @@ class SpikeRule:
         state.update(kept | {n: x.mean(0, keepdim=True) if self.traces[n].pooled else x for n, x in lasting.items()})
         return sum((f(rec.weight) * d for f, d in dw.items() if f), dw[None])
 
+    def _check_told(self, rec: Record, third: Mapping[str, Tensor]) -> None:
+        there = {"pre", "post", *self.traces, *third}
+        for f in (*(f for m in self.terms for f in (*m.factors, m.gate)), *(t.of for t in self.traces.values())):
+            if f is not None and f not in there:
+                known = ", ".join(sorted(there))
+                raise ValueError(
+                    f"{rec.name}: the rule reads {f!r}, which is no trace of it and is not told; there is {known}"
+                )
+
     # ------------------------------------------------------------------------------------------ traces
     def _start(self, rec: Record, kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Each trace before the first step, [B, *unit] or, of a third factor, whatever its shape is (absent)."""
@@ -170,7 +187,7 @@ class SpikeRule:
                 found |= {name: kept[name]} if name in kept else {}
                 continue
             z = kept.get(name, torch.full_like(of[0], t.start))
-            found[name] = carried(rec, z, len(of[0]), "SpikeRule").expand_as(of[0])
+            found[name] = carried(rec, z, len(of[0]), "SpikeRule", t.pooled).expand_as(of[0])
         return found
 
     def _spans(self, start: int, stop: int, of: Tensor) -> Iterator[slice]:
@@ -241,7 +258,7 @@ class SpikeRule:
         sides, event, gate, post = self._sides(m), m.factors[0], str(m.gate), seen["post"]
         (c, x), (d, y) = (seen[n].product(sides[n], event, of) for n, of in (("pre", rec.pre), ("post", rec.post)))
         y = m.gain * c * d * y
-        a = decay(m.tau_e, rec.dt)
+        a = decay_of("tau_e", m.tau_e, rec.dt)
         M = ((post.z[gate][1:] if gate in post.z else post.activity[gate]) * rec.dt).expand_as(rec.post)
         f = m.weight(rec.weight) if m.weight else 1.0
         dw = f * outer(rec, x, y * filtered_back(M, a)[:-1])

@@ -33,6 +33,12 @@ def amplitudes(values: Mapping[str, float]) -> None:
     for name, value in values.items():
         if not value >= 0:
             raise ValueError(f"{name}: given {value}, an amplitude is not negative: the sign is in the term")
+        if value == float("inf"):
+            raise ValueError(f"{name}: given {value}, an amplitude is finite")
+
+
+def time_constant(name: str, tau: float) -> None:
+    Trace("pre", tau, parameter=name)  # says so where it is not positive
 
 
 def pair(
@@ -76,6 +82,8 @@ def multiplicative(
 
     mu = 1 is multiplicative, mu = 0 additive. Source: Guetig, Aharonov, Rotter & Sompolinsky 2003, J Neurosci 23:3697.
     """
+    if not w_max > 0:
+        raise ValueError(f"w_max: given {w_max}, the largest weight must be positive")
     up, down = Power(mu, w_max, w_max), Power(mu, w_max)
     source = "Guetig, Aharonov, Rotter & Sompolinsky 2003, J Neurosci 23:3697"
     return pair(A_plus, A_minus, tau_plus, tau_minus, potentiation=up, depression=down, source=source)
@@ -87,6 +95,7 @@ def van_rossum(c_p: float = 1.0, c_d: float = 0.003, tau_plus: float = 20.0, tau
     Its noise in proportion to w is left out: it widens the distribution and does not move the mean. Source: van Rossum, Bi
     & Turrigiano 2000, J Neurosci 20:8812.
     """
+    amplitudes({"c_p": c_p, "c_d": c_d})
     source = "van Rossum, Bi & Turrigiano 2000, J Neurosci 20:8812, without its noise"
     return pair(c_p, c_d, tau_plus, tau_minus, depression=Power(1.0), source=source)
 
@@ -103,6 +112,7 @@ def morrison(
 
     Source: Morrison, Aertsen & Diesmann 2007, Neural Comput 19:1437.
     """
+    amplitudes({"lam": lam, "alpha": alpha})
     return pair(lam * w0, lam * alpha * w0, tau_plus, tau_minus, potentiation=Power(mu, w0), depression=Power(1.0, w0))
 
 
@@ -174,6 +184,7 @@ PFISTER_GERSTNER: Mapping[str, TripletSet] = MappingProxyType({
 def symmetric(A: float = 0.01, tau: float = 20.0) -> SpikeRule:
     """dw = A exp(-|Delta t| / tau), whichever spike comes first; a coincident pair counts once."""
     amplitudes({"A": A})
+    time_constant("tau", tau)
     return SpikeRule(
         {"r1": Trace("pre", tau, parameter="tau_plus"), "o1": Trace("post", tau, parameter="tau_minus")},
         (Term(A, ("post", "r1"), parameter="A_plus"), Term(A, ("pre", "o1"), parameter="A_minus")),
@@ -188,6 +199,7 @@ def inhibitory(eta: float = 1e-2, rho0: float = 3.0, tau: float = 20.0) -> Spike
     Source: Vogels, Sprekeler, Zenke, Clopath & Gerstner 2011, Science 334:1569.
     """
     amplitudes({"eta": eta, "rho0": rho0})
+    time_constant("tau", tau)
     alpha = 2 * rho0 * tau / 1000
     return SpikeRule(
         {"r1": Trace("pre", tau, parameter="tau_plus"), "o1": Trace("post", tau, parameter="tau_minus")},

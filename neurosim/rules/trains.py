@@ -12,7 +12,7 @@ from neurosim.traces import is_train
 
 
 def check_trains(rec: Record, reads: Collection[str]) -> None:
-    """ValueError unless pre and post are trains [T, B, *unit], of 0 and 1 where they are read.
+    """ValueError unless pre and post are trains [T, B, *unit], of 0 and 1 where they are read, that fit the synapse.
 
     Values are looked at on the CPU alone: a GPU would have to wait for the answer.
     """
@@ -23,12 +23,27 @@ def check_trains(rec: Record, reads: Collection[str]) -> None:
             raise ValueError(
                 f"{rec.name}: {name} has the shape {list(x.shape)}, expected {axes}: use Batch(time=True, dt=...)"
             )
+        if not x.numel():
+            raise ValueError(
+                f"{rec.name}: {name} has the shape {list(x.shape)}, expected {axes} with a step and a lane"
+            )
+        if not x.is_floating_point():
+            raise ValueError(f"{rec.name}: {name} is of {x.dtype}, expected floating-point numbers 0 and 1")
+        n = channels(rec, name)
+        if x.shape[2] != n:
+            raise ValueError(f"{rec.name}: {name} has the shape {list(x.shape)}, expected {axes} with {n} {name} units")
         if name in reads and x.device.type == "cpu" and not is_train(x):
             raise ValueError(f"{rec.name}: {name} is no train of spikes, it holds other numbers than 0 and 1")
     if rec.pre.shape[:2] != rec.post.shape[:2]:
         raise ValueError(
             f"{rec.name}: pre {list(rec.pre.shape)} and post {list(rec.post.shape)} differ in T or B, expected {axes}"
         )
+
+
+def channels(rec: Record, name: str) -> int:
+    """Units of a dense synapse's side, channels of a convolution's."""
+    post, pre = rec.weight.shape[:2]
+    return post if name == "post" else pre * getattr(rec.synapse, "groups", 1)
 
 
 def decay_of(name: str, tau: float, dt: float | None) -> float:
@@ -38,9 +53,9 @@ def decay_of(name: str, tau: float, dt: float | None) -> float:
     return decay(tau, dt)
 
 
-def carried(rec: Record, z: Tensor, lanes: int, rule: str) -> Tensor:
-    """z, left by an earlier trial, [1 or B, *unit]. ValueError where it was left by another number of lanes."""
-    if len(z) not in (1, lanes):
+def carried(rec: Record, z: Tensor, lanes: int, rule: str, pooled: bool) -> Tensor:
+    """z, left by an earlier trial, [B, *unit], or pooled [1, *unit]. ValueError where another number of lanes left it."""
+    if len(z) != lanes and not (pooled and len(z) == 1):
         raise ValueError(
             f"{rec.name}: a trace left by {len(z)} lanes cannot start {lanes}: keep the batch's size, or use "
             f"{rule}(..., forget=True) if the trial's end clears it"

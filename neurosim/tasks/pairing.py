@@ -234,6 +234,10 @@ def changes(rule: Rule, trains: Trains, w: float | Tensor = 0.5) -> Tensor:
     A rule that forgets at a trial's end is shown the whole.
     """
     B = trains.lanes
+    if torch.as_tensor(w).numel() not in (1, B):
+        raise ValueError(
+            f"w: given {torch.as_tensor(w).numel()} weights, expected one number or one for each of {B} lanes"
+        )
     weight = torch.as_tensor(w, dtype=torch.float64, device=trains.pre.device).expand(B).reshape(B, 1, 1)
     traces: Mapping[str, Any] = getattr(rule, "traces", {})
     state: dict[str, Any] = {}
