@@ -69,7 +69,7 @@ class Listeners:
         samples = 2 + self.room // self.every if watch else 1
         self.begun, self.taken = int(ready.clock[0]), 0
         self.seen = arrays.Seen(
-            self.told, np.zeros(BUFFER + ready.room, np.int64), np.zeros(BUFFER + ready.room, np.int64),
+            self.told, np.empty(BUFFER + ready.room, np.int64), np.empty(BUFFER + ready.room, np.int64),
             np.zeros((len(net.populations), bins + 1), np.int64), arrays.table(arrays.WATCH, net.dtype, len(watch)),
             np.zeros((len(watch), samples), net.dtype), np.array([0, 0, self.every, self.begun]),
         )  # fmt: skip

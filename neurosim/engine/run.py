@@ -38,7 +38,7 @@ def run(
     listeners = Listeners(net, ready, record, rec)
     marks = Marks(net, record, each)
     loop = Loop(net, ready, listeners.seen, environment)
-    done, piece = 0, min(total, 200)
+    done, piece = 0, min(total, 1000)
     progress = Progress(total)
     try:
         while done < total:
