@@ -258,6 +258,8 @@ def test_a_file_goes_on_bit_for_bit(tmp_path):
     a, b = (n.run(150, [ns.Spikes(n.populations[1])]).spikes(n.populations[1]) for n in (net, other))
     assert a.time.size and np.array_equal(a.time, b.time) and np.array_equal(a.unit, b.unit)
     assert np.array_equal(q.w, other.projections[1].w) and other.t == net.t == 300
+    assert np.array_equal(other.projections[1].first_w, q.first_w)  # it knows its beginning, for Brian2
+    assert np.array_equal(other.populations[2].first_drive, net.populations[2].first_drive)
     with np.load(tmp_path / "net.npz", allow_pickle=False) as file:
         assert "spec" in file.files
     (tmp_path / "no.npz").write_bytes(b"nothing")
@@ -428,6 +430,8 @@ def test_other_bad_input_is_refused():
         net.add(3, ns.LIF(), drive=np.nan)
     with pytest.raises(ValueError, match="unit: given 0 to 7, there are units 0 to 4"):
         net.add(5, ns.SpikeTrains([0, 7], [1.0, 2.0]))
+    with pytest.raises(ValueError, match="time: given two spikes of one unit within a step, dt = 0.1 ms"):
+        net.add(5, ns.SpikeTrains([0, 0], [1.0, 1.02]))
     with pytest.raises(ValueError, match="time: given a negative or infinite time"):
         ns.SpikeTrains([0], [-1.0])
     two_events = SpikeRule({"r1": Trace("pre", 20.0)}, (Term(1.0, ("post", "pre", "r1")),))

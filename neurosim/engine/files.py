@@ -58,7 +58,12 @@ def save(net: Network, path: Path) -> None:
     arrays = {f"state {n}": x for n, x in states(net).items()}
     for q in net.projections:
         arrays |= {f"row {q.index}": q.wiring.row, f"target {q.index}": q.wiring.target}
+        arrays[f"first w {q.index}"] = q.first_w
         arrays |= {f"axonal {q.index}": q.axonal, f"dendritic {q.index}": q.dendritic}
+    for p in net.populations:
+        arrays[f"first drive {p.index}"] = p.first_drive
+        if p.first_v is not None:
+            arrays[f"first v {p.index}"] = p.first_v
     spec = {
         "format": FORMAT, "dt": net.dt, "seed": net.seed, "dtype": np.dtype(net.dtype).name,
         "populations": [{"n": p.n, "neuron": written(p.neuron), "name": p.name} for p in net.populations],
@@ -89,8 +94,8 @@ def load(path: Path) -> Network:
     if spec.get("format") != FORMAT:
         raise ValueError(f"path: {path} is no {FORMAT!r}, it says {spec.get('format')!r}")
     net = Network(spec["dt"], spec["seed"], spec["dtype"])
-    for p in spec["populations"]:
-        net.add(p["n"], read(p["neuron"]), name=p["name"])
+    for k, p in enumerate(spec["populations"]):
+        net.add(p["n"], read(p["neuron"]), held[f"first drive {k}"], held.get(f"first v {k}"), p["name"])
     for k, q in enumerate(spec["projections"]):
         pre, post = net.populations[q["pre"]], net.populations[q["post"]]
         wiring = Wiring(pre.n, post.n, q["dense"], held[f"row {k}"], held[f"target {k}"], None)
@@ -102,7 +107,7 @@ def load(path: Path) -> Network:
                 pre,
                 post,
                 wiring,
-                np.zeros(wiring.size),
+                held[f"first w {k}"],
                 q["onto"],
                 q["tau_syn"],
                 held[f"axonal {k}"],

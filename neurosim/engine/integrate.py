@@ -7,13 +7,26 @@ vectorises where a test does not. `par` of a population begins with threshold, r
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-# without counting references (_nrt), which takes longer than a step: nothing here makes an array, views only
-compiled = njit(cache=True, _nrt=False, fastmath={"contract"}, nogil=True, error_model="numpy")
+
+def compiled(function: Any) -> Any:
+    """numba's njit, kept on disk until any file of the engine changes; numba itself looks at the function's own file alone.
+
+    Without counting references (_nrt), which takes longer than a step: nothing here makes an array, there are views only.
+    """
+    made = njit(cache=True, _nrt=False, fastmath={"contract"}, nogil=True, error_model="numpy")(function)
+    kept = getattr(getattr(made, "_cache", None), "_cache_file", None)
+    if hasattr(kept, "_source_stamp"):
+        files = sorted(Path(__file__).parent.glob("*.py"))
+        kept._source_stamp = tuple((f.name, f.stat().st_mtime, f.stat().st_size) for f in files)
+    return made
+
+
 THRESHOLD, RESET, DRIVE, OWN = 0, 1, 2, 3  # in par; the neuron's own constants follow
 
 

@@ -9,7 +9,6 @@ its own bump. A weight is sent as it is before the change.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from neurosim.engine.arrays import POISSON, TRAINS
@@ -128,14 +127,3 @@ def advance(
                 )
         clock[0], clock[1] = t + 1, k
     return steps
-
-
-def renew(function: Any) -> None:
-    """numba keeps compiled code until the file of the function itself changes; here until any file of the engine does."""
-    cache = getattr(getattr(function, "_cache", None), "_cache_file", None)
-    if hasattr(cache, "_source_stamp"):
-        files = sorted(Path(__file__).parent.glob("*.py"))
-        cache._source_stamp = tuple((f.name, f.stat().st_mtime, f.stat().st_size) for f in files)
-
-
-renew(advance)

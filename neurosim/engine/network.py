@@ -63,6 +63,12 @@ class Network:
                 raise ValueError(
                     f"unit: given {np.min(neuron.unit)} to {np.max(neuron.unit)}, there are units 0 to {n - 1}"
                 )
+        if isinstance(neuron, SpikeTrains):
+            at = np.rint(np.asarray(neuron.time, float) / self.dt)
+            if len(set(zip(neuron.unit, at, strict=True))) < len(at):
+                raise ValueError(
+                    f"time: given two spikes of one unit within a step, dt = {self.dt} ms, which holds one"
+                )
         for field in ("tau_m", "tau_w", "tau_a", "tau_e", "tau_i", "tau_syn"):
             tau = getattr(neuron, field, None)
             if tau is not None and tau < self.dt:
