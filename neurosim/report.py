@@ -170,7 +170,11 @@ def explain_spike_rule(rule: SpikeRule) -> str:
         bump = f"{name} <- {t.bump:g}" if t.nearest else f"{name} <- {name} + {t.bump:g}"
         start = f", {t.start:g} at first" if t.start else ""
         lines.append(f"{t.of} spike:  {bump};  d{name}/dt = -{name}/{t.parameter or 'tau'}, {t.tau:g} ms{start}")
-    lines += ["", *(f"{m.parameter} = {abs(m.gain):g}" for m in rule.terms if m.parameter)]
+    lines += ["", *dict.fromkeys(f"{m.parameter} = {abs(m.gain):g}" for m in rule.terms if m.parameter)]
+    pairing = {t.nearest for t in rule.traces.values() if t.of in ("pre", "post")}
+    lines.append(
+        {(True,): "nearest spikes only", (False,): "all spikes count"}.get((*pairing,), "some traces nearest-spike")
+    )
     lines += [
         "", "Within a step: decay, then pre spikes, then post spikes; a trace is read before its own bump, so a coincident",
         "pair potentiates. On tensors [T, B, N], dense or conv; in Brian2 with --brian2.",

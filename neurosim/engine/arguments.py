@@ -67,6 +67,9 @@ def channel_of(neuron: Any, tau_syn: float | None, onto: str | None, dt: float) 
 def check_rule(rule: SpikeRule, dt: float) -> None:
     from neurosim.engine.rules import compiled
 
+    if not isinstance(rule, SpikeRule):
+        raise ValueError(f"rule: given {type(rule).__name__}, the engine runs spike rules, as pair() or triplet()")
+
     taus: Mapping[str, float] = {t.parameter or n: t.tau for n, t in rule.traces.items()}
     for name, tau in taus.items():
         if tau < dt:
