@@ -26,6 +26,7 @@ from neurosim.brian_neurons import NeuronCode, Quantity, neuron_code
 from neurosim.brian_rules import SynapseCode, script, synapse_code
 from neurosim.neurons import Neuron
 from neurosim.rules.spike_rule import SpikeRule
+from neurosim.rules.trains import decay_of
 from neurosim.traces import is_train
 
 if TYPE_CHECKING:
@@ -79,6 +80,15 @@ def check_shapes(pre: Tensor, post: Tensor, w: Tensor, dt: float) -> None:
         raise ValueError(f"dt: given {dt}, a step must be a positive number of ms")
 
 
+def check_steps(rule: SpikeRule, dt: float) -> None:
+    """ValueError where a time constant is shorter than a step, as on tensors."""
+    for n, z in rule.traces.items():
+        decay_of(z.parameter or n, z.tau, dt)
+    for m in rule.terms:
+        if m.gate is not None:
+            decay_of("tau_e", m.tau_e, dt)
+
+
 def run_rule(
     rule: SpikeRule,
     pre: Tensor,
@@ -93,9 +103,11 @@ def run_rule(
     """The change of w under trains of 0 and 1, pre [T, N], post [T, M], as Brian2 finds it.
 
     w [M, N] is all-to-all, w [N] one-to-one (M = N). `third` are modulators, [T] or [T, M]. `standalone` builds and runs C++.
-    ValueError for shapes that do not fit and modulators that lack, Unsupported where the rule cannot be printed.
+    ValueError for shapes that do not fit, a step above a time constant, modulators that lack; Unsupported where it
+    cannot be printed.
     """
     check_shapes(pre, post, w, dt)
+    check_steps(rule, dt)
     code = synapse_code(rule, w_min, w_max)
     if lacking := set(code.third) - set(third):
         raise ValueError(f"third: given {sorted(third)}, but the rule reads {sorted(lacking)[0]}")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neurosim.neurons import AdaptiveLIF, Neuron, Rate, Sigmoid, ThresholdLinear, identity
 from neurosim.record import Unsupported
-from neurosim.spiking import LIF, AdEx, ConductanceLIF, Izhikevich, Poisson
+from neurosim.spiking import LIF, STEEPEST, AdEx, ConductanceLIF, Izhikevich, Poisson
 
 __all__ = ["NeuronCode", "Quantity", "neuron_code"]
 
@@ -125,7 +125,8 @@ def adaptive_lif(n: AdaptiveLIF) -> NeuronCode:
 
 def adex(n: AdEx) -> NeuronCode:
     flag, hold, fixed = held(n)
-    model = f"""dv/dt = (-g_L*(v - E_L) + g_L*Delta_T*exp((v - v_T)/Delta_T) - w + u(t, i))/C : volt{flag}
+    upstroke = f"g_L*Delta_T*exp(clip((v - v_T)/Delta_T, -inf, {STEEPEST:g}))"
+    model = f"""dv/dt = (-g_L*(v - E_L) + {upstroke} - w + u(t, i))/C : volt{flag}
 dw/dt = (a*(v - E_L) - w)/tau_w : amp"""
     fixed |= constants(
         n, C="pF", g_L="nS", E_L="mV", v_T="mV", Delta_T="mV", tau_w="ms", a="nS", b="pA", v_reset="mV", v_peak="mV"

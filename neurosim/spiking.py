@@ -24,7 +24,7 @@ STEEPEST = 60.0  # exp(60) = 1e26 is far above any peak, and float32 still holds
 
 # ---------------------------------------------------------------------------------------------- integrate-and-fire
 def length(dt: float | None) -> float:
-    """dt in ms. ValueError where it is missing."""
+    """dt in ms. ValueError where it is missing or not positive."""
     if dt is None:
         raise ValueError("dt: given None, but a spiking neuron needs Batch(dt=...) in ms per step")
     if not dt > 0:
@@ -239,7 +239,7 @@ class Poisson:
     """y = 1 with probability v = 1 - exp(-u dt), u >= 0 the rate in Hz: a Poisson process seen in steps.
 
     Its noise is a hash of (seed, step, unit), so that the step is pure: the same state and rate give the same spike. State:
-    v, step, noise. The surrogate is the straight-through: d y / d v = 1.
+    v, step (int64: a float would stop at 2^24), noise. The surrogate is the straight-through: d y / d v = 1.
     """
 
     seed: int = 0
@@ -247,7 +247,7 @@ class Poisson:
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
         dt = length(dt)
-        now = s["step"] + 1 if "step" in s else torch.zeros_like(u, dtype=torch.int64)  # no float counts beyond 2^24
+        now = s["step"].long() + 1 if "step" in s else torch.zeros_like(u, dtype=torch.int64)
         unit = torch.arange(u.numel(), device=u.device).reshape(u.shape)
         return {
             "v": -torch.expm1(-u * dt / 1000),

@@ -279,15 +279,8 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
             y = np.linspace(0, 32, 200)
             rate.plot(y, [1000 * k(RHO_X, v) for v in y], color=colour, label=f"{name}: formula")
             at, found, error = ([1000 * r[c] for r in own] for c in ("rho_y", "value", "se"))
-            bars(
-                rate,
-                np.array(at) / 1000 + 0.4 * (SETS.index(name) - 0.5),
-                found,
-                error,
-                colour,
-                marker,
-                f"{name}: simulated, dt {fine:g} ms",
-            )
+            at, label = [x / 1000 for x in at], f"{name}: simulated, dt {fine:g} ms"
+            bars(rate, at, found, error, colour, marker, label, 10 if marker == "o" else 5)
             rate.axvline(k.theta, color=colour, linestyle=":", ymax=0.22, label=f"$\\theta$ = {k.theta:.1f} Hz")
         rate.axhline(0, color="#9a9a9a", linewidth=0.8)
         rate.set(xlabel="post rate $\\rho_y$ (Hz)", ylabel="drift of the weight (10$^{-3}$ per s)")
@@ -324,15 +317,21 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
     return fig
 
 
-def bars(ax, x, mean, error, colour: str, marker: str, label: str) -> None:
+def bars(ax, x, mean, error, colour: str, marker: str, label: str, hollow: float | None = None) -> None:
+    """hollow: the size of a hollow marker, for points that lie on each other."""
     style = {"color": colour, "marker": marker, "linestyle": "", "capsize": 3, "label": label}
+    style |= {} if hollow is None else {"markersize": hollow, "markerfacecolor": "none", "zorder": 3}
     ax.errorbar(x, mean, 3 * np.array(error), **style)
 
 
 def line(ax, rows: Sequence[Mapping], quantity: str, colour: str, style: str, label: str) -> None:
     t, values = series(rows, quantity)
     middle = t[0] / 2 if "drift" in quantity else 0.0  # of the trial
-    ax.plot(t - middle, 1000 * values if middle else values, color=colour, linestyle=style, label=label)
+    if quantity == "rate":  # constant over each trial, which ends at t
+        t, values = np.array([0.0, *t]), np.array([values[0], *values])
+    steps = "steps-pre" if quantity == "rate" else "default"
+    y = 1000 * values if middle else values
+    ax.plot(t - middle, y, color=colour, linestyle=style, label=label, drawstyle=steps)
 
 
 if __name__ == "__main__":

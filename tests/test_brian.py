@@ -223,6 +223,11 @@ def test_constants_that_differ_have_names_that_differ():
         ({"post": torch.full((4, 2), 0.5)}, "post: given no train"),
         ({"w": torch.zeros(2, 3)}, "w: given the shape"),
         ({"dt": 0.0}, "dt: given 0.0"),
+        ({"dt": 25.0}, "tau_plus: given 20.0 ms, less than the step dt = 25.0 ms"),
+        (
+            {"rule": SpikeRule(TRACES, (Term(1.0, ("post", "r1"), "DA", 0.5),))},
+            "tau_e: given 0.5 ms, less than the step",
+        ),
         ({"rule": GATED["two modulators"]}, "third: given"),
     ],
 )

@@ -34,6 +34,7 @@ NEURONS = {
     "conductance": (ConductanceLIF(), lambda: kicks(0.1, 12.0) - kicks(0.05, 5.0), 0.5, 1e-12),
     "adaptive": (AdaptiveLIF(beta=0.1, tau_a=100.0), lambda: noisy(0.04, 0.1, 1000), 1.0, 1e-12),
     "adex": (AdEx(refractory=2.0), lambda: noisy(900.0, 800.0, 10_000), 0.1, 1e-8),
+    "adex with a sharp upstroke": (AdEx(Delta_T=0.5), lambda: noisy(900.0, 800.0, 5000), 0.1, 1e-8),
     "izhikevich": (Izhikevich(), lambda: noisy(10.0, 5.0), 0.5, 1e-8),
     "izhikevich in two substeps": (Izhikevich(substeps=2), lambda: noisy(15.0, 5.0, 20, 200), 1.0, 1e-8),
 }

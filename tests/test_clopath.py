@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from neurosim.figures import load
 from neurosim.plasticity import Batch, Layer, Record, play
 from neurosim.rules.clopath import Clopath
 from neurosim.study import load_study
@@ -152,6 +153,11 @@ def test_a_clamped_potential_in_closed_form(rate):
     [
         (lambda: Clopath(A_LTD=-1.0), "A_LTD: given -1.0"),
         (lambda: Clopath(A_LTP=math.nan), "A_LTP: given nan"),
+        (lambda: Clopath(A_LTP=math.inf), "A_LTP: given inf, an amplitude is finite"),
+        (lambda: Clopath(theta_minus=math.nan), "theta_minus: given nan, a threshold must be a finite number of mV"),
+        (lambda: Clopath(theta_plus=-math.inf), "theta_plus: given -inf"),
+        (lambda: Clopath(delay=math.nan), "delay: given nan, it must be a finite number of ms"),
+        (lambda: Clopath(delay=math.inf), "delay: given inf"),
         (lambda: Clopath(tau_x=0.0), "tau_x: given 0.0"),
         (lambda: Clopath(tau_bar=-5.0), "tau_bar: given -5.0"),
         (lambda: Clopath(delay=-1.0), "delay: given -1.0"),
@@ -274,3 +280,13 @@ def test_trains_of_the_authors_and_clean_ones(study):
 def test_error_by_hand(study):
     rows = [{"recipe": "a", "quantity": "dw / w0", "data": 1.0, "value": v, "sem": 0.5} for v in (1.0, 2.0)]
     assert study.error(rows, "a") == 2.0
+
+
+def test_the_figure_shows_the_model_and_the_data_alone(study):
+    curve, _ = study.draw(*load("clopath_frequency")).axes
+    points = [
+        line.get_ydata()
+        for line in curve.lines
+        if line.get_linestyle() == "None" and line.get_marker() in ("o", "s", "x")
+    ]
+    assert [list(y) for y in points] == [list(study.DATA[lag]) for lag in study.LAGS]

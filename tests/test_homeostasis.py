@@ -8,6 +8,7 @@ from torch import nn
 
 from neurosim.plasticity import Record
 from neurosim.rules import (
+    BCM,
     PFISTER_GERSTNER,
     Power,
     SpikeRule,
@@ -259,7 +260,10 @@ def test_the_two_forms_start_from_one_threshold():
     assert bcm.update(rec, {}, {}).item() == pytest.approx(
         drift(rule)(10.0, 9.0, 3.0 + (9.0 - 3.0) / bcm.tau), rel=1e-5
     )
-    assert bcm.update(rec, {}, {}).item() > 0
+    assert bcm.update(rec, {}, {}).item() > 0 and drift(rule)(10.0, 9.0, 3.0) > 0
+    for start in (-1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="start: given"):
+            BCM(start=start)
 
 
 def record_at(x, y):
@@ -267,3 +271,20 @@ def record_at(x, y):
     return Record(
         "it", nn.Linear(1, 1, bias=False), torch.ones(1, 1), pre, u=post, post=post, slope=post, state={}, dt=None
     )
+
+
+def test_the_threshold_met_holds_the_spike_that_depresses():
+    """Poisson trains at r = rho0, rbar by lane: a spike s ago, weighted with o1, adds exp(-s/tau)/tau to an rbar of mean r
+    and variance r/(2 tau). On average that is r^2 + r/(2 tau) + 2 r/tau f + f2/tau^2, with f = tau/(tau + tau_minus) and
+    f2 = tau/(tau + 2 tau_minus), where the formula of <dw> has r^2. tau_hom = 200 ms, so that 1/tau = 5 Hz is large.
+    """
+    r, tau, dt = 3.0, 200.0, 0.5
+    rule = homeostatic_triplet(rho0=r, tau_hom=tau)
+    own = {n: Trace(t.of, t.tau, bump=t.bump, start=t.start) for n, t in rule.traces.items()}
+    down, state = SpikeRule(own, rule.terms[1:]), {}
+    for steps in (2000, 8000):  # the first, to rest
+        pre, post = spikes(steps, 8, 60, p=10 * dt / 1000), spikes(steps, 8, 60, p=r * dt / 1000)
+        dw = update(down, pre, post, state, dt).mean().item() / 8 / (steps * dt / 1000)
+    threshold = -dw / (drift(rule).b * 10 * r)
+    k, f, f2 = 1000 / tau, tau / (tau + 33.7), tau / (tau + 2 * 33.7)
+    assert threshold == pytest.approx((r**2 + r * k / 2 + 2 * r * k * f + k**2 * f2) / r, rel=0.05)  # 20; of <dw>: 3

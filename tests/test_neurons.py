@@ -277,6 +277,10 @@ def test_poisson_repeats_by_seed():
         (lambda: AdEx(v_reset=10.0), "v_reset: given 10.0, it must lie below v_peak = 0.0"),
         (lambda: AdEx(refractory=-1.0), "refractory: given -1.0"),
         (lambda: Izhikevich(substeps=0), "substeps: given 0, at least 1"),
+        *[
+            (lambda n=n, x=x: Izhikevich(**{n: x}), f"{n}: given {x}, it must be a finite number")
+            for n, x in (("a", math.nan), ("b", math.inf), ("c", -math.inf), ("d", math.nan))
+        ],
         (lambda: AdaptiveLIF(tau_a=0.0), "tau_a: given 0.0"),
         (lambda: Rate(tau=0.0), "tau: given 0.0"),
         (lambda: scan(LIF(), torch.zeros(5), 1.0), r"u: given the shape \[5\], expected \[T, B, N\]"),
@@ -337,3 +341,17 @@ def test_poisson_noise_goes_on_after_two_to_the_24_steps():
         last = {**s, "step": torch.full_like(s["step"], 2**24 + k)}
         found.append(tuple(Poisson().step(last, u, 1.0)["noise"].flatten().tolist()))
     assert len(set(found)) == 3
+
+
+def test_poisson_noise_is_that_of_its_seed_step_and_unit():
+    """Written down from an earlier version, whose counter was a float; and a state that it left goes on."""
+    noise = [
+        [0.1463432939315894, 0.5139865335868578, 0.7463929079152581],
+        [0.9685376966633522, 0.5934949815176198, 0.3003985232568517],
+        [0.6739589629103752, 0.9928334945519818, 0.6520438589319026],
+    ]
+    u = torch.full((3, 1, 3), 400.0, dtype=torch.float64)
+    _, states, _ = scan(Poisson(7), u, 1.0)
+    assert states["noise"][:, 0].tolist() == noise and states["step"].dtype == torch.int64
+    old = {"step": torch.zeros(1, 3, dtype=torch.float64), "y": torch.zeros(1, 3, dtype=torch.float64)}
+    assert scan(Poisson(7), u[1:], 1.0, old)[1]["noise"][:, 0].tolist() == noise[1:]

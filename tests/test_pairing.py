@@ -127,7 +127,7 @@ def test_silence_alone_changes_nothing():
 
 
 # ---------------------------------------------------------------------------------------------- bad input
-ONES, G = torch.ones(5, 1, 1), torch.Generator()
+ONES, G, NAN = torch.ones(5, 1, 1), torch.Generator(), float("nan")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,23 @@ ONES, G = torch.ones(5, 1, 1), torch.Generator()
         (lambda: poisson(5.0, 5.0, 0.0, 1, G), "duration: given 0"),
         (lambda: together([pairs(10), pairs(10, dt=5)]), "they must share one dt"),
         (lambda: together([]), "protocols: given 0"),
+        (lambda: pairs(NAN), "delta_t: given nan, it must be a finite number of ms"),
+        (lambda: pairs(10, NAN), "rate: given nan"),
+        (lambda: pairs(10, float("inf")), "rate: given inf"),
+        (lambda: pairs(10, dt=NAN), "dt: given nan"),
+        (lambda: pairs(10, n=2.5), "n: given 2.5, a whole number"),
+        (lambda: triplets(5, NAN), "delta_2: given nan"),
+        (lambda: quadruplets(NAN), "T: given nan"),
+        (lambda: bursts(20, NAN), "delta_t: given nan"),
+        (lambda: poisson(5.0, 5.0, NAN, 1, G), "duration: given nan"),
+        (lambda: poisson(5.0, 5.0, 9.0, 1, G, 0.1, NAN), "lag: given nan"),
+        (lambda: poisson(NAN, 5.0, 9.0, 1, G), "rate_pre: given nan"),
+        (lambda: Trains(ONES * NAN, ONES, 1.0), "pre: given other numbers"),
+        (
+            lambda: changes(pair(), pairs(10), torch.zeros(7)),
+            r"w: given the shape \[7\], expected one number or one for each",
+        ),
+        (lambda: changes(pair(), pairs(10), NAN), "w: given NaN"),
         (lambda: changes(pair(tau_plus=3.0), pairs(10, dt=5)), "tau_plus: given 3.0 ms, less than the step dt = 5 ms"),
     ],
 )

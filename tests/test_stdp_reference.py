@@ -5,6 +5,7 @@ Pfister & Gerstner 2006: a post spike at s changes w by sum over pre u <= s of e
 exp(-(u - s)/tau_minus) times (A2_minus + A3_minus sum over pre u' < u of exp(-(u - u')/tau_x)). Nearest: the last alone.
 """
 
+import dataclasses
 from math import exp
 
 import pytest
@@ -210,8 +211,22 @@ def record_of(pre, post, dt=1.0, of=None):
     return Record("it", synapse, torch.ones(n_post, n_pre), pre, u=post, post=post, slope=post, state={}, dt=dt)
 
 
-def shown(rule, pre, post, dt=1.0, of=None):
-    return rule.update(record_of(pre, post, dt, of), {}, {})
+def shown(rule, pre, post, dt=1.0, of=None, third={}):
+    return rule.update(record_of(pre, post, dt, of), third, {})
+
+
+def convolved(pre, post):
+    synapse = nn.Conv1d(2, 4, 2)
+    x, y = (torch.zeros(5, 1, *shape) for shape in (pre, post))
+    rec = Record("it", synapse, synapse.weight.detach(), x, u=y, post=y, slope=y, state={}, dt=1.0)
+    return pair().update(rec, {}, {})
+
+
+def gated(tau_e):
+    return SpikeRule({"r1": Trace("pre", 20.0)}, (Term(1.0, ("post", "r1"), "DA", tau_e),), forget=True)
+
+
+DOPAMINE = {"DA": torch.ones(1, 1, 1)}
 
 
 @pytest.mark.parametrize(
@@ -256,12 +271,18 @@ def test_bad_input_is_one_sentence(make, message):
         (lambda: Power(1.0, w_max=float("nan")), "w_max: given nan"),
         (
             lambda: shown(pair(), trains(1), trains(2), of=(2, 3)),
-            r"pre has the shape .*, \[T, B, N\] with 3 pre units",
+            r"pre has the shape .*, expected \[T, B, N\] with N = 3",
         ),
-        (lambda: shown(pair(), trains(3), trains(1), of=(2, 3)), r"post has the shape .* with 2 post units"),
+        (lambda: shown(pair(), trains(3), trains(1), of=(2, 3)), r"post has the shape .* with N = 2"),
         (lambda: shown(pair(), trains(3)[:0], trains(2)[:0]), r"expected \[T, B, N\] with a step and a lane"),
         (lambda: shown(pair(), trains(3)[:, :0], trains(2)[:, :0]), "with a step and a lane"),
-        (lambda: shown(pair(), trains(3).bool(), trains(2).bool()), "pre is of torch.bool"),
+        (lambda: shown(pair(), trains(3).bool(), trains(2).bool()), "pre is of torch.bool, expected the weight's type"),
+        (lambda: shown(pair(), trains(3).long(), trains(2)), "pre is of torch.int64"),
+        (lambda: shown(pair(), trains(3), trains(2).float()), "post is of torch.float32, .* torch.float64"),
+        (lambda: shown(triplet(), trains(3).float(), trains(2).float()), "pre is of torch.float32"),
+        (lambda: convolved((3, 7), (4, 6)), r"pre has the shape .*, expected \[T, B, \*unit\] with 2 channels"),
+        (lambda: convolved((2, 7), (1, 6)), "post has the shape .* with 4 channels"),
+        (lambda: shown(gated(0.5), trains(3), trains(2), third=DOPAMINE), "tau_e: given 0.5 ms, less than the step"),
         (
             lambda: shown(SpikeRule({}, (Term(1.0, ("post", "zz")),)), trains(3), trains(2)),
             "reads 'zz', which is no trace",
@@ -284,8 +305,17 @@ def test_a_state_of_one_lane_is_not_spread_over_three():
         pair().update(record_of(trains(3), trains(2)), {}, state)
 
 
-def test_van_rossum_rests_where_its_published_values_say():
-    """Independent trains: potentiation c_p tau, depression c_d w tau per pair of rates; at rest w = c_p / c_d = 333 pS."""
-    up, down = van_rossum().terms
-    assert (up.gain, down.gain, up.weight) == (1.0, -0.003, None)
-    assert down.weight(torch.tensor(1 / 0.003)).item() * 0.003 == pytest.approx(1.0)
+@pytest.mark.parametrize("tau_plus, tau_minus", [(20.0, 20.0), (17.0, 34.0)])
+def test_van_rossum_rests_where_its_published_values_say(tau_plus, tau_minus):
+    """Over every lag once, as independent trains are: c_p tau_plus = c_d w tau_minus, with c_p = 1 and c_d = .003.
+
+    By the trapezoid rule: of a coincident pair, which potentiates, half is potentiation and half depression.
+    """
+    pre, post = torch.zeros(801, 1, 1, dtype=torch.float64), torch.eye(801, dtype=torch.float64)[:, None]
+    pre[400] = 1
+    rest = tau_plus / (0.003 * tau_minus)
+    for w, want in ((rest, 0.0), (0.5 * rest, 0.5 * tau_plus), (2 * rest, -tau_plus)):
+        rec = record_of(pre, post)
+        rec = dataclasses.replace(rec, weight=torch.full((801, 1), w, dtype=torch.float64))
+        whole = van_rossum(tau_plus=tau_plus, tau_minus=tau_minus).update(rec, {}, {}).sum().item()
+        assert whole - (1 + 0.003 * w) / 2 == pytest.approx(want, abs=0.01)

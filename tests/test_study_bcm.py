@@ -104,7 +104,12 @@ def test_rows_claims_and_figure(study, monkeypatch):
             rows += study.points({study.SETS[0]: rules[study.SETS[0]]}, step, 0.2, 1)
         rows += study.points({"potentiation": replace(triplet(), terms=triplet().terms[:1])}, step, 0.2, 1)
     rows += study.slide(2000.0, 2, 4, 0)
-    assert len(study.draw(rows, {"seeds": [0]}).axes) == 4
+    axes = study.draw(rows, {"seeds": [0]}).axes
+    assert len(axes) == 4 and axes[2].get_ylabel() == "rate (Hz)"
+    assert axes[2].lines[0].get_drawstyle() == "steps-pre"  # the neuron's rate, trial by trial
+    points = [line for line in axes[0].lines if line.get_marker() in ("o", "s")]  # hollow, none hides another
+    assert all(tuple(line.get_xdata()) == study.RHO_Y for line in points) and len(points) == 2
+    assert all(line.get_markerfacecolor() == "none" for line in points)
     for r in rows:
         if "formula" in r:
             r |= {"value": r["formula"], "se": 0.01 * abs(r["formula"])}

@@ -18,7 +18,7 @@ class BCM:
     p = 2, q = 1 by default: theta = <y^2> / rho0. <.> is the mean over batch, time and places; `tau` counts updates; m
     starts at `start`, or at the first <y^p>. A number given as `theta` stays as it is. Stable where the neuron answers to
     one of several linearly independent inputs, with y = rho0/P (P its probability), and 0 to the others. theta slides on
-    other samples' activity: the rule then reads "batch". ValueError if tau < 1, or rho0, p or q is not positive.
+    other samples' activity: the rule then reads "batch". ValueError if tau < 1, rho0, p or q is not positive, or start < 0.
     Source: Bienenstock, Cooper & Munro 1982, J Neurosci 2:32; p = 2: Intrator & Cooper 1992, Neural Networks 5:3; p = 1,
     q = 2 is homeostatic triplet STDP, see `homeostasis.bcm_from_triplet`.
     """
@@ -35,6 +35,8 @@ class BCM:
         if not self.tau >= 1:
             raise ValueError(f"tau: given {self.tau}, the threshold needs a time constant of at least 1 update")
         positive(rho0=self.rho0, p=self.p, q=self.q)
+        if self.start is not None and not 0 <= self.start < float("inf"):
+            raise ValueError(f"start: given {self.start}, the mean of y^p must be finite and not negative")
 
     @property
     def reads(self) -> frozenset[str]:

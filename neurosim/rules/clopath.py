@@ -50,9 +50,9 @@ class Clopath:
 
     def __post_init__(self) -> None:
         for name in ("A_LTD", "A_LTP"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(
-                    f"{name}: given {getattr(self, name)}, an amplitude is not negative: the sign is in the term"
+                    f"{name}: given {getattr(self, name)}, an amplitude is finite and not negative: the sign is in the term"
                 )
         for name in ("tau_x", "tau_minus", "tau_plus", "tau_bar"):
             if not getattr(self, name) > 0:

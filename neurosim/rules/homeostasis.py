@@ -32,9 +32,9 @@ def homeostatic_triplet(
     rbar (Hz) is the neuron's running rate: d rbar/dt = -rbar / tau_hom, rbar <- rbar + 1000 / tau_hom at its spikes, rho0
     at first. So <dw> = A3_plus tau_plus tau_y r_pre r (r - rbar^2 / rho0): BCM with a sliding threshold, at rest at rho0.
     Over a batch every lane runs its own rbar from a common start, and the next trial starts from their mean (`pooled`): what
-    slides is the neuron's rate over all lanes, with tau_hom counted in each lane's time. The formula for <dw> leaves out that
-    rbar holds the very spike that depresses: the threshold met is (rbar + 1/tau_hom)^2 / rho0, as if rates were lower by
-    O(1 / (tau_hom rho0)), 6 % of the drift at 3 Hz and 10 s.
+    slides is the neuron's rate over all lanes, with tau_hom counted in each lane's time. <dw> holds up to
+    O(1 / (tau_hom rho0)): rbar holds the very spike that depresses, so the threshold it meets is (rbar + 1/tau_hom)^2 / rho0,
+    7 % higher at 3 Hz and 10 s.
     Source: Zenke, Hennequin & Gerstner 2013, PLoS Comput Biol 9:e1003330.
     """
     amplitudes({"A3_plus": A3_plus})
@@ -61,7 +61,7 @@ def homeostatic_triplet(
 class Drift(NamedTuple):
     """d<w>/dt (per s) = a rho_x rho_y + b rho_x rho_y^2 - c rho_x^2 rho_y - d rho_x rho_y rbar^2, rates in Hz.
 
-    Exact but for d, which holds for 1/tau_hom << rho0: see `homeostatic_triplet`.
+    d holds up to O(1 / (tau_hom rho0)), as rbar holds the spike that depresses: see `homeostatic_triplet`.
     """
 
     a: float
@@ -110,7 +110,7 @@ def bcm_from_triplet(rule: SpikeRule, duration: float = 1000.0) -> BCM:
 
         theta = (A2_minus tau_minus - A2_plus tau_plus) / (A3_plus tau_plus tau_y),         gain = A3_plus tau_plus tau_y
         homeostatic:  theta = <y>^2 / rho0, sliding with tau_hom, counted in updates of `duration` ms; both start
-        from rbar = rho0. It holds as far as `drift` does.
+        from rbar = rho0. It holds up to O(1 / (tau_hom rho0)), as the drift: see `homeostatic_triplet`.
 
     ValueError for a duration that is not positive, and for a rule with A3_minus > 0, which BCM does not have, or without
     A3_plus.

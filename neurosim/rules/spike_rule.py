@@ -58,8 +58,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Power:
-    """f(w) = (w / w0)^mu, or ((w_max - w) / w0)^mu where w_max is given. A negative base counts as 0
-    (mu = 0: 1)."""
+    """f(w) = (w / w0)^mu, or ((w_max - w) / w0)^mu where w_max is given. A negative base counts as 0 (0^0 = 1)."""
 
     mu: float
     w0: float = 1.0
@@ -113,6 +112,10 @@ class SpikeRule:
     terms: tuple[Term, ...]
     forget: bool = False
     source: str = ""  # author, year, equations
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.terms, tuple) and all(isinstance(m, Term) for m in self.terms)):
+            raise ValueError(f"terms: given {type(self.terms).__name__}, it must be a tuple of Term: (Term(...),)")
 
     @property
     def reads(self) -> frozenset[str]:

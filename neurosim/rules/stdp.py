@@ -113,7 +113,9 @@ def morrison(
     Source: Morrison, Aertsen & Diesmann 2007, Neural Comput 19:1437.
     """
     amplitudes({"lam": lam, "alpha": alpha})
-    return pair(lam * w0, lam * alpha * w0, tau_plus, tau_minus, potentiation=Power(mu, w0), depression=Power(1.0, w0))
+    source = "Morrison, Aertsen & Diesmann 2007, Neural Comput 19:1437"
+    up, down = Power(mu, w0), Power(1.0, w0)
+    return pair(lam * w0, lam * alpha * w0, tau_plus, tau_minus, potentiation=up, depression=down, source=source)
 
 
 def triplet(

@@ -12,7 +12,7 @@ from neurosim.traces import is_train
 
 
 def check_trains(rec: Record, reads: Collection[str]) -> None:
-    """ValueError unless pre and post are trains [T, B, *unit], of 0 and 1 where they are read, that fit the synapse.
+    """ValueError unless pre and post are trains [T, B, *unit], of 0 and 1 where they are read, that fit the weight.
 
     Values are looked at on the CPU alone: a GPU would have to wait for the answer.
     """
@@ -27,11 +27,14 @@ def check_trains(rec: Record, reads: Collection[str]) -> None:
             raise ValueError(
                 f"{rec.name}: {name} has the shape {list(x.shape)}, expected {axes} with a step and a lane"
             )
-        if not x.is_floating_point():
-            raise ValueError(f"{rec.name}: {name} is of {x.dtype}, expected floating-point numbers 0 and 1")
+        if not x.is_floating_point() or x.dtype != rec.weight.dtype:
+            raise ValueError(f"{rec.name}: {name} is of {x.dtype}, expected the weight's type, {rec.weight.dtype}")
         n = channels(rec, name)
         if x.shape[2] != n:
-            raise ValueError(f"{rec.name}: {name} has the shape {list(x.shape)}, expected {axes} with {n} {name} units")
+            raise ValueError(
+                f"{rec.name}: {name} has the shape {list(x.shape)}, expected {axes} with "
+                + (f"N = {n}" if r == 1 else f"{n} channels")
+            )
         if name in reads and x.device.type == "cpu" and not is_train(x):
             raise ValueError(f"{rec.name}: {name} is no train of spikes, it holds other numbers than 0 and 1")
     if rec.pre.shape[:2] != rec.post.shape[:2]:

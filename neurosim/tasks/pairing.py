@@ -40,6 +40,8 @@ class Trains:
     def __post_init__(self) -> None:
         step_of(self.dt)
         for name, x in (("pre", self.pre), ("post", self.post)):
+            if not isinstance(x, Tensor):
+                raise ValueError(f"{name}: given {type(x).__name__}, expected a tensor [T, B, N]: torch.as_tensor(...)")
             if x.dim() != 3 or x.shape[2] != 1 or not x.numel():
                 raise ValueError(
                     f"{name}: given the shape {list(x.shape)}, expected [T, B, N] with N = 1 neuron in each of B lanes"
@@ -64,6 +66,7 @@ class Trains:
 # ---------------------------------------------------------------------------------------------- protocols
 def pairs(delta_t: float, rate: float = 1.0, n: int = 60, dt: float = 1.0) -> Trains:
     """n pairs at a constant rate (Hz), post delta_t after pre (before it where negative). One lane."""
+    finite(delta_t=delta_t)
     return repeated([0.0], [delta_t], rate, n, dt)
 
 
@@ -81,6 +84,7 @@ def triplets(delta_1: float, delta_2: float, rate: float = 1.0, n: int = 60, dt:
     (5, -15) is pre-post-pre: post 5 ms after the first pre and 15 ms before the second; (-5, 15) is post-pre-post.
     ValueError where the two have not opposite signs. Source: Wang, Gerkin, Nauen & Bi 2005, Nat Neurosci 8:187.
     """
+    finite(delta_1=delta_1, delta_2=delta_2)
     if not delta_1 * delta_2 < 0:
         raise ValueError(
             f"delta_2: given {delta_2} after delta_1 = {delta_1}, the two must have opposite signs: (5, -5) is "
@@ -97,6 +101,7 @@ def quadruplets(T: float, delta_t: float = 5.0, rate: float = 1.0, n: int = 60, 
     T (ms) = centre of pre -> post - centre of post -> pre: T > 0 is post-pre first. ValueError where delta_t is not
     positive. Source: Wang et al. 2005.
     """
+    finite(T=T, delta_t=delta_t)
     if not delta_t > 0:
         raise ValueError(f"delta_t: given {delta_t}, a quadruplet has pairs of both orders: a positive number of ms")
     half = delta_t / 2
@@ -111,6 +116,7 @@ def bursts(
     Its companion at the lowest rate is `pairs(delta_t, 0.1, 50)`. Source: Sjoestroem, Turrigiano & Nelson 2001, Neuron 32:1149.
     """
     count("size", size)
+    finite(delta_t=delta_t, every=every)
     period = period_of(rate)
     length = (size - 1) * period + abs(delta_t)
     if not length < every:
@@ -136,6 +142,7 @@ def poisson(
     The covariance of the two trains, at that lag, is correlation times the root of the product of their variances, up to
     terms of order p. ValueError where s exceeds one of the rates, or a rate exceeds one spike a step.
     """
+    finite(duration=duration, lag=lag)
     steps, shift = round(duration / step_of(dt)), step(lag, dt)
     count("lanes", lanes)
     count("duration", steps)
@@ -208,21 +215,27 @@ def step(time: float, dt: float) -> int:
 
 
 def step_of(dt: float) -> float:
-    if not dt > 0:
+    if not 0 < dt < math.inf:
         raise ValueError(f"dt: given {dt}, a step must be a positive number of ms")
     return dt
 
 
+def finite(**times: float) -> None:
+    for name, time in times.items():
+        if not abs(time) < math.inf:
+            raise ValueError(f"{name}: given {time}, it must be a finite number of ms")
+
+
 def period_of(rate: float) -> float:
     """ms."""
-    if not rate > 0:
+    if not 0 < rate < math.inf:
         raise ValueError(f"rate: given {rate}, it must be a positive number of Hz")
     return 1000 / rate
 
 
 def count(name: str, n: int) -> None:
-    if not n >= 1:
-        raise ValueError(f"{name}: given {n}, at least 1")
+    if not n >= 1 or n % 1:
+        raise ValueError(f"{name}: given {n}, a whole number, at least 1")
 
 
 # ---------------------------------------------------------------------------------------------- weight changes
@@ -233,12 +246,20 @@ def changes(rule: Rule, trains: Trains, w: float | Tensor = 0.5) -> Tensor:
     next: long ones, and those of a rule of `traces` between long silences, over which its traces decay at once, exactly.
     A rule that forgets at a trial's end is shown the whole.
     """
-    B = trains.lanes
-    if torch.as_tensor(w).numel() not in (1, B):
+    if not hasattr(rule, "update"):
         raise ValueError(
-            f"w: given {torch.as_tensor(w).numel()} weights, expected one number or one for each of {B} lanes"
+            f"rule: given {type(rule).__name__}, it must be a rule, as pair() or a published set's .rule()"
         )
-    weight = torch.as_tensor(w, dtype=torch.float64, device=trains.pre.device).expand(B).reshape(B, 1, 1)
+    if not isinstance(trains, Trains):
+        raise ValueError(f"trains: given {type(trains).__name__}, it must be Trains(pre, post, dt)")
+    B = trains.lanes
+    weight = torch.as_tensor(w, dtype=torch.float64, device=trains.pre.device)
+    if list(weight.shape) not in ([], [1], [B]):
+        given = list(weight.shape)
+        raise ValueError(f"w: given the shape {given}, expected one number or one for each of {B} lanes")
+    if not weight.isfinite().all():
+        raise ValueError("w: given NaN or an infinite weight, weights must be finite")
+    weight = weight.expand(B).reshape(B, 1, 1)
     traces: Mapping[str, Any] = getattr(rule, "traces", {})
     state: dict[str, Any] = {}
     dw, shown = torch.zeros_like(weight), 0
