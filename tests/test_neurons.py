@@ -298,7 +298,7 @@ def test_bad_input_is_one_clear_error(make, message):
 
 @pytest.mark.parametrize("Delta_T", [0.3, 0.5, 1.0])
 def test_adex_with_a_sharp_upstroke_stays_a_number_in_float32(Delta_T):
-    u = torch.linspace(300.0, 2500.0, 100).expand(3000, 1, 100)
+    u = torch.linspace(300.0, 2500.0, 100, dtype=torch.float32).expand(3000, 1, 100)
     y, states, _ = scan(AdEx(Delta_T=Delta_T), u, dt=0.1)
     assert y.isfinite().all() and states["v"].isfinite().all() and y.sum() > 1000
 
@@ -334,8 +334,8 @@ def test_a_current_of_nearly_the_membranes_time_constant_does_not_cancel(apart):
 
 
 def test_poisson_noise_goes_on_after_two_to_the_24_steps():
-    s, u = {}, torch.full((1, 4), 50.0)
-    s = Poisson().step(s, u, 1.0) | {"y": torch.zeros(1, 4)}
+    u = torch.full((1, 4), 50.0, dtype=torch.float32)  # which does not tell 2^24 from 2^24 + 1
+    s = Poisson().step({}, u, 1.0) | {"y": torch.zeros_like(u)}
     found = []
     for k in range(3):
         last = {**s, "step": torch.full_like(s["step"], 2**24 + k)}
