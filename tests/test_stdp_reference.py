@@ -15,19 +15,7 @@ from torch import nn
 from neurosim.credit import NoCredit
 from neurosim.plasticity import Batch, Layer, Record
 from neurosim.rules.homeostasis import homeostatic_triplet
-from neurosim.rules.stdp import (
-    Power,
-    SpikeRule,
-    Term,
-    Trace,
-    inhibitory,
-    morrison,
-    multiplicative,
-    pair,
-    symmetric,
-    triplet,
-    van_rossum,
-)  # fmt: skip
+from neurosim.rules.stdp import inhibitory, morrison, multiplicative, pair, symmetric, triplet, van_rossum
 from tests.nets import Given, dense, learner, relative, updates
 
 STEPS, LANES, TAU_P, TAU_M, TAU_X, TAU_Y = 90, 2, 17.0, 34.0, 101.0, 114.0  # steps of 1 ms
@@ -215,20 +203,6 @@ def shown(rule, pre, post, dt=1.0, of=None, third={}):
     return rule.update(record_of(pre, post, dt, of), third, {})
 
 
-def convolved(pre, post):
-    synapse = nn.Conv1d(2, 4, 2)
-    x, y = (torch.zeros(5, 1, *shape) for shape in (pre, post))
-    rec = Record("it", synapse, synapse.weight.detach(), x, u=y, post=y, slope=y, state={}, dt=1.0)
-    return pair().update(rec, {}, {})
-
-
-def gated(tau_e):
-    return SpikeRule({"r1": Trace("pre", 20.0)}, (Term(1.0, ("post", "r1"), "DA", tau_e),), forget=True)
-
-
-DOPAMINE = {"DA": torch.ones(1, 1, 1)}
-
-
 @pytest.mark.parametrize(
     "make, message",
     [
@@ -253,56 +227,6 @@ def test_bad_input_is_one_sentence(make, message):
     with pytest.raises(ValueError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (lambda: morrison(lam=-0.1), "lam: given -0.1"),
-        (lambda: morrison(alpha=-1.0), "alpha: given -1.0"),
-        (lambda: van_rossum(c_p=-1.0), "c_p: given -1.0"),
-        (lambda: van_rossum(c_d=-1.0), "c_d: given -1.0"),
-        (lambda: multiplicative(w_max=-1.0), "w_max: given -1.0, the largest weight"),
-        (lambda: inhibitory(tau=-5.0), "tau: given -5.0"),
-        (lambda: symmetric(tau=0.0), "tau: given 0.0"),
-        (lambda: pair(A_plus=float("inf")), "A_plus: given inf, an amplitude is finite"),
-        (lambda: Term(float("nan"), ("post", "r1")), "gain: given nan"),
-        (lambda: Trace("pre", 20.0, bump=float("nan")), "bump: given nan"),
-        (lambda: Power(1.0, w_max=float("nan")), "w_max: given nan"),
-        (
-            lambda: shown(pair(), trains(1), trains(2), of=(2, 3)),
-            r"pre has the shape .*, expected \[T, B, N\] with N = 3",
-        ),
-        (lambda: shown(pair(), trains(3), trains(1), of=(2, 3)), r"post has the shape .* with N = 2"),
-        (lambda: shown(pair(), trains(3)[:0], trains(2)[:0]), r"expected \[T, B, N\] with a step and a lane"),
-        (lambda: shown(pair(), trains(3)[:, :0], trains(2)[:, :0]), "with a step and a lane"),
-        (lambda: shown(pair(), trains(3).bool(), trains(2).bool()), "pre is of torch.bool, expected the weight's type"),
-        (lambda: shown(pair(), trains(3).long(), trains(2)), "pre is of torch.int64"),
-        (lambda: shown(pair(), trains(3), trains(2).float()), "post is of torch.float32, .* torch.float64"),
-        (lambda: shown(triplet(), trains(3).float(), trains(2).float()), "pre is of torch.float32"),
-        (lambda: convolved((3, 7), (4, 6)), r"pre has the shape .*, expected \[T, B, \*unit\] with 2 channels"),
-        (lambda: convolved((2, 7), (1, 6)), "post has the shape .* with 4 channels"),
-        (lambda: shown(gated(0.5), trains(3), trains(2), third=DOPAMINE), "tau_e: given 0.5 ms, less than the step"),
-        (
-            lambda: shown(SpikeRule({}, (Term(1.0, ("post", "zz")),)), trains(3), trains(2)),
-            "reads 'zz', which is no trace",
-        ),
-        (
-            lambda: shown(SpikeRule(pair().traces, (Term(1.0, ("post", "r1"), gate="DA"),)), trains(3), trains(2)),
-            "reads 'DA'",
-        ),
-    ],
-)
-def test_bad_input_names_what_the_user_gave(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def test_a_state_of_one_lane_is_not_spread_over_three():
-    state = {}
-    pair().update(record_of(trains(3)[:, :1], trains(2)[:, :1]), {}, state)
-    with pytest.raises(ValueError, match="left by 1 lanes cannot start 2"):
-        pair().update(record_of(trains(3), trains(2)), {}, state)
 
 
 @pytest.mark.parametrize("tau_plus, tau_minus", [(20.0, 20.0), (17.0, 34.0)])
