@@ -92,7 +92,7 @@ for line in sys.stdin:
 def trains(name, steps, seed):
     _, pre, post = layers[name]
     g = torch.Generator().manual_seed(seed)
-    return [(torch.rand(steps, BATCH, *unit, generator=g) < RATE).float() for unit in (pre, post)]
+    return [(torch.rand(steps, BATCH, *unit, generator=g) < RATE).to(torch.get_default_dtype()) for unit in (pre, post)]
 
 
 def ours(name, rule, pre, post):
