@@ -22,7 +22,8 @@ def per_unit(name: str, value: Any, n: int) -> Array:
     return np.broadcast_to(x, n).copy()
 
 
-def weights_of(value: Any, wiring: Wiring, low: float, high: float) -> Array:
+def weights_of(value: Any, wiring: Wiring, low: float, high: float, dtype: Any) -> Array:
+    """One for each synapse; one number takes no room, and is read-only."""
     x = np.asarray(value, np.float64)
     if x.shape not in ((), (wiring.size,)):
         raise ValueError(
@@ -34,7 +35,7 @@ def weights_of(value: Any, wiring: Wiring, low: float, high: float) -> Array:
         raise ValueError(f"w_max: given {high}, it must not lie below the initial weight {x.max():g}")
     if x.size and x.min() < low:
         raise ValueError(f"w_min: given {low}, it must not lie above the initial weight {x.min():g}")
-    return np.broadcast_to(x, wiring.size).copy()
+    return np.array(x, dtype) if x.ndim else np.broadcast_to(x.astype(dtype), wiring.size)
 
 
 def steps(name: str, value: Any, n: int, dt: float, least: int) -> Array:

@@ -21,7 +21,8 @@ LIF, CONDUCTANCE, ADEX, IZHIKEVICH, ADAPTIVE, POISSON, TRAINS = range(7)
 
 # fields that are whole numbers, and fields of the network's type
 POPULATION = (
-    ("kind", "start", "n", "hold", "substeps", "channel", "channel_end", "driven", "train_at", "train_end"), ("most",)
+    ("kind", "start", "n", "hold", "substeps", "channel", "channel_end", "driven", "train_at", "train_end",
+     "held_first", "held_count"), ("most",)
 )  # fmt: skip
 ROW = (("at", "size", "instant"), ("factor",))  # of z; factor: what a channel counts by where its neuron integrates
 PROJECTION = (
@@ -65,6 +66,7 @@ class Cells(NamedTuple):
     x: Array  # w of AdEx, r of Izhikevich, a of the adaptive threshold
     current: Array  # scratch
     last: Array  # [places]: the step of the last spike
+    held: Array  # [places]: a ring of each population's places that spiked and are not free yet
     chance: Array  # [places]: of a spike in a step, Poisson
     spikes: Array
     count: Array

@@ -85,9 +85,8 @@ def build(net: Network) -> Ready:
 
 
 def longest(net: Network) -> int:
-    """The longest delay or rest, in steps."""
-    rests = [steps_of(kind_of(p.neuron, net.dt).refractory, net.dt) for p in net.populations]
-    return max([*rests, *(int(d.max()) for q in net.projections for d in (q.axonal, q.dendritic))], default=1)
+    """The longest delay, in steps."""
+    return max((int(d.max()) for q in net.projections for d in (q.axonal, q.dendritic)), default=1)
 
 
 def neurons(net: Network) -> arrays.Cells:
@@ -120,8 +119,8 @@ def neurons(net: Network) -> arrays.Cells:
     blocks = (-1, BLOCK)
     return arrays.Cells(
         table, par, drive.reshape(blocks), v.reshape(blocks), x.reshape(blocks), np.zeros_like(v).reshape(blocks),
-        np.full(v.size, -(1 << 40), np.int64), chance, np.zeros((0, 0), np.int32), np.zeros((0, 0), np.int64),
-        steps.whole(), units.whole(),
+        np.full(v.size, -(1 << 40), np.int64), np.zeros(v.size, np.uint32), chance, np.zeros((0, 0), np.int32),
+        np.zeros((0, 0), np.int64), steps.whole(), units.whole(),
     )  # fmt: skip
 
 
@@ -150,10 +149,10 @@ def wires(net: Network, found: dict[Any, int]) -> arrays.Wires:
         here["size"], here["channel"] = q.wiring.size, found["channel", q.post.index, q.onto]
         here["plastic"] = 0 if q.rule is None else 1 if rules.compiled(q.rule).simple else 2
         here["low"], here["high"] = q.w_min, q.w_max
+    lists = {n: j.whole() for n, j in joined.items()}
+    for q, here in zip(net.projections, table, strict=True):  # one list of targets for both
+        if not q.wiring.dense:
+            q.wiring = q.wiring._replace(target=lists["targets"][here["targets"] : here["targets"] + here["size"]])
     return arrays.Wires(
-        table,
-        delays.whole(),
-        each["units_pre"].whole(),
-        each["units_post"].whole(),
-        *(j.whole() for j in joined.values()),
-    )
+        table, delays.whole(), each["units_pre"].whole(), each["units_post"].whole(), *lists.values()
+    )  # fmt: skip

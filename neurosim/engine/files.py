@@ -18,7 +18,7 @@ from neurosim.neurons import AdaptiveLIF
 from neurosim.rules.spike_rule import Power, SpikeRule, Term, Trace
 from neurosim.spiking import LIF, AdEx, ConductanceLIF, Izhikevich, Poisson
 
-FORMAT = "neurosim network 1"
+FORMAT = "neurosim network 2"
 VALUES = {c.__name__: c for c in (
     AdEx, AdaptiveLIF, ConductanceLIF, Izhikevich, LIF, Poisson, SpikeTrains, Power, SpikeRule, Term, Trace,
 )}  # fmt: skip
@@ -49,9 +49,9 @@ def states(net: Network) -> dict[str, Array]:
     ready = net.made()
     found = {"clock": ready.clock, "random_state": ready.random_state, "z": ready.decays.z, "w": ready.wires.w}
     found |= {"eligibility": ready.gates.e, "signal": ready.gates.signal["value"]}
-    for name in ("drive", "v", "x", "last", "chance", "spikes", "count"):
+    for name in ("drive", "v", "x", "last", "held", "chance", "spikes", "count"):
         found[name] = getattr(ready.cells, name)
-    return found | {n: ready.cells.population[n] for n in ("train_at", "most", "driven")}
+    return found | {n: ready.cells.population[n] for n in ("train_at", "most", "driven", "held_first", "held_count")}
 
 
 def save(net: Network, path: Path) -> None:

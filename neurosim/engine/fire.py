@@ -57,13 +57,19 @@ def integrated(
 
 @compiled
 def fired(
-    p: int, t: int, slot: int, depth: int, population: Any, par: Any, v: Any, x: Any, last: Any, spikes: Any, count: Any,
+    p: int, t: int, slot: int, population: Any, par: Any, v: Any, x: Any, last: Any, held: Any, spikes: Any, count: Any,
     flags: Any,
 ) -> None:  # fmt: skip
     """The spikes of population p at step t, and their resets; v of neurons that are held goes back to its reset."""
     here, par = population[p], par[p]
     start, n, hold, adaptive = here.start, here.n, here.hold, here.kind == ADAPTIVE
     threshold, reset, jump = par[THRESHOLD], par[RESET], par[11]
+    first, many = here.held_first, here.held_count  # a ring: held[start + first], ... , in the order of their spikes
+    while many > 0 and t - last[held[start + first]] >= hold:
+        first, many = (first + 1 if first + 1 < n else 0), many - 1
+    for m in range(many):
+        at = first + m
+        v[held[start + (at if at < n else at - n)]] = reset
     found = 0
     for b in range((n + BLOCK - 1) // BLOCK):
         if flags[b] == 0:
@@ -81,12 +87,12 @@ def fired(
                 else:
                     v[m] = reset
                     x[m] += jump
+                if hold > 1:
+                    at = first + many
+                    held[start + (at if at < n else at - n)] = m
+                    many += 1
     count[slot, p] = found
-    old = slot
-    for _ in range(1, min(hold, t + 1)):
-        old = old - 1 if old > 0 else depth - 1
-        for m in range(count[old, p]):
-            v[start + spikes[old, start + m]] = reset
+    population[p].held_first, population[p].held_count = first, many
 
 
 @compiled

@@ -13,17 +13,30 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from neurosim.engine.arrays import BLOCK
+
 
 def compiled(function: Any) -> Any:
-    """numba's njit, kept on disk until any file of the engine changes; numba itself looks at the function's own file alone.
+    """numba's njit for a part of the loop. It is put in where it is called; Python cannot call it, which saves compiling.
 
     Without counting references (_nrt), which takes longer than a step: nothing here makes an array, there are views only.
     """
-    made = njit(cache=True, _nrt=False, fastmath={"contract"}, nogil=True, error_model="numpy")(function)
-    kept = getattr(getattr(made, "_cache", None), "_cache_file", None)
-    if hasattr(kept, "_source_stamp"):
+    return njit(
+        _nrt=False, fastmath={"contract"}, error_model="numpy", forceinline=True, no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+    )(function)  # fmt: skip
+
+
+def kept(function: Any) -> Any:
+    """numba's njit for the loop as a whole, kept on disk until any file of the engine changes; numba itself looks at the
+    function's own file alone."""
+    made = njit(cache=True, _nrt=False, fastmath={"contract"}, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(
+        function
+    )
+    file = getattr(getattr(made, "_cache", None), "_cache_file", None)
+    if hasattr(file, "_source_stamp"):
         files = sorted(Path(__file__).parent.glob("*.py"))
-        kept._source_stamp = tuple((f.name, f.stat().st_mtime, f.stat().st_size) for f in files)
+        file._source_stamp = tuple((f.name, f.stat().st_mtime, f.stat().st_size) for f in files)
     return made
 
 
@@ -34,14 +47,14 @@ THRESHOLD, RESET, DRIVE, OWN = 0, 1, 2, 3  # in par; the neuron's own constants 
 def gather(current: Any, drive: Any, factor: Any) -> None:
     """The constant drive, before the channels."""
     for b in range(current.shape[0]):
-        for k in range(current.shape[1]):
+        for k in range(BLOCK):
             current[b, k] = factor * drive[b, k]
 
 
 @compiled
 def add(current: Any, g: Any, s: Any) -> None:
     for b in range(current.shape[0]):
-        for k in range(current.shape[1]):
+        for k in range(BLOCK):
             current[b, k] += s * g[b, k]
 
 
@@ -51,7 +64,7 @@ def lif_one(v: Any, g: Any, s: Any, par: Any, flags: Any) -> None:
     threshold, a, base = par[THRESHOLD], par[OWN], par[OWN + 1]
     for b in range(v.shape[0]):
         above = np.int32(0)
-        for k in range(v.shape[1]):
+        for k in range(BLOCK):
             new = base + a * v[b, k] + s * g[b, k]
             v[b, k] = new
             above += np.int32(new > threshold)
@@ -64,7 +77,7 @@ def lif_two(v: Any, g: Any, h: Any, s: Any, r: Any, par: Any, flags: Any) -> Non
     threshold, a, base = par[THRESHOLD], par[OWN], par[OWN + 1]
     for b in range(v.shape[0]):
         above = np.int32(0)
-        for k in range(v.shape[1]):
+        for k in range(BLOCK):
             new = base + a * v[b, k] + s * g[b, k] + r * h[b, k]
             v[b, k] = new
             above += np.int32(new > threshold)
@@ -87,7 +100,7 @@ def conductance(v: Any, g_e: Any, g_i: Any, s_e: Any, s_i: Any, drive: Any, par:
     )
     for b in range(v.shape[0]):
         above = np.int32(0)
-        for k in range(v.shape[1]):
+        for k in range(BLOCK):
             e, i = s_e * g_e[b, k], s_i * g_i[b, k]
             g = g_L + e + i
             v_inf = (base + drive[b, k] + e * E_e + i * E_i) / g
@@ -104,7 +117,7 @@ def adex(v: Any, w: Any, current: Any, par: Any, flags: Any) -> None:
     per_C, a, per_tau = par[OWN + 4], par[OWN + 5], par[OWN + 6]
     for b in range(v.shape[0]):
         above = np.int32(0)
-        for k in range(v.shape[1]):
+        for k in range(BLOCK):
             x = v[b, k]
             upstroke = g_L * Delta_T * math.exp((x - v_T) / Delta_T)
             new = x + per_C * (-g_L * (x - E_L) + upstroke - w[b, k] + current[b, k])
@@ -125,7 +138,7 @@ def izhikevich(v: Any, r: Any, current: Any, substeps: int, par: Any, flags: Any
     )  # fmt: skip
     for b in range(v.shape[0]):
         above = np.int32(0)
-        for k in range(v.shape[1]):
+        for k in range(BLOCK):
             old = v[b, k]
             new = old
             for _ in range(substeps):
@@ -142,7 +155,7 @@ def adaptive(v: Any, a: Any, current: Any, par: Any, flags: Any) -> None:
     threshold, alpha, rho, beta = par[THRESHOLD], par[OWN], par[OWN + 1], par[OWN + 2]
     for b in range(v.shape[0]):
         above = np.int32(0)
-        for k in range(v.shape[1]):
+        for k in range(BLOCK):
             v[b, k] = alpha * v[b, k] + current[b, k]
             a[b, k] = rho * a[b, k]
             above += np.int32(v[b, k] > threshold + beta * a[b, k])

@@ -13,7 +13,7 @@ from typing import Any
 
 from neurosim.engine.arrays import POISSON, TRAINS
 from neurosim.engine.fire import fired, given, integrated
-from neurosim.engine.integrate import compiled
+from neurosim.engine.integrate import compiled, kept
 from neurosim.engine.spread import arrivals, gated, rebased, returns
 
 
@@ -69,7 +69,7 @@ def met(
             population[p].driven = 1
 
 
-@compiled
+@kept
 def advance(
     steps: int, clock: Any, depth: int, rebase: int, dt: Any, room: int, cells: Any, wires: Any, rules: Any, decays: Any,
     gates: Any, seen: Any, random_state: Any, flags: Any, c: Any, others: Any, general: Any,
@@ -80,7 +80,7 @@ def advance(
     others, general: None where all neurons are LIF, and where no rule is of the general kind: then those are not compiled.
     environment: None or a function, called every so many steps; tally: spikes since its last turn.
     """
-    population, par, drive, v2, x2, current, last, chance, spikes, count, train_step, train_unit = cells
+    population, par, drive, v2, x2, current, last, held, chance, spikes, count, train_step, train_unit = cells
     projection, delays, delay_pre, delay_post, rows, targets, columns, sources, wheres, w = wires
     event, group, term, near, bump, product, part = rules
     row, up, down, z2 = decays
@@ -100,18 +100,18 @@ def advance(
                 given(p, t, slot, population, chance, last, spikes, count, train_step, train_unit, random_state)
             else:
                 integrated(p, k, population, par, drive, v2, x2, current, row, down, z2, flags, others)
-                fired(p, t, slot, depth, population, par, v, x, last, spikes, count, flags)
+                fired(p, t, slot, population, par, v, x, last, held, spikes, count, flags)
         k += 1  # what is kept multiplied by exp(+t / tau): the last step's bumps were one step ago
         for q in range(len(projection)):
             arrivals(
-                q, t, k, depth, population, spikes, count, projection, delays, delay_pre, rows, targets, w, event, group,
+                q, t, slot, k, depth, population, spikes, count, projection, delays, delay_pre, rows, targets, w, event, group,
                 term, near, bump, product, part, row, up, down, z, gate, gate_up, e, wheres, c,
                 general,
             )  # fmt: skip
         for q in range(len(projection)):
             if projection[q].plastic:
                 returns(
-                    q, t, k, depth, population, spikes, count, projection, delays, delay_post, columns, sources, wheres,
+                    q, t, slot, k, depth, population, spikes, count, projection, delays, delay_post, columns, sources, wheres,
                     w, event, group, term, near, bump, product, part, row, up, down, z, gate, gate_up, e, c, general,
                 )  # fmt: skip
         if len(gate):

@@ -141,7 +141,7 @@ class Network:
             raise ValueError(f"w_max: given {w_max}, it must not lie below w_min = {low}")
         value = wiring.weight if matrix is not None else 1.0 if weight is None else weight
         value = value(g, wiring.size) if callable(value) else value
-        first = weights_of(value, wiring, low, w_max)
+        first = weights_of(value, wiring, low, w_max, self.dtype)
         key, tau = channel_of(post.neuron, tau_syn, onto, self.dt)
         axonal = steps("delay_axonal", self.dt if delay_axonal is None else delay_axonal, pre.n, self.dt, 1)
         dendritic = steps("delay_dendritic", delay_dendritic, post.n, self.dt, 0)

@@ -96,13 +96,15 @@ class Projection:
     def w(self) -> Array:
         """All weights, sorted by pre and then by post; a view that may be written to."""
         if self.net.ready is None:
+            if not self.first_w.flags.writeable:
+                self.first_w = self.first_w.copy()
             return self.first_w
         here = self.net.ready.wires.projection[self.index]
         return self.net.ready.wires.w[here["first"] : here["first"] + here["size"]]
 
     @w.setter
     def w(self, value: Any) -> None:
-        self.w[:] = weights_of(value, self.wiring, self.w_min, self.w_max)
+        self.w[:] = weights_of(value, self.wiring, self.w_min, self.w_max, self.net.dtype)
 
     @property
     def pre_index(self) -> Array:

@@ -20,12 +20,12 @@ from neurosim.engine.plastic import (
 
 @compiled
 def arrivals(
-    q: int, t: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
+    q: int, t: int, now: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
     delay_pre: Any, rows: Any, targets: Any, weights: Any, event: Any, group: Any, term: Any, near: Any, bump: Any,
     product: Any, part: Any, row: Any, up: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, none: Any, c: Any,
     general: Any,
 ) -> None:  # fmt: skip
-    """All pre spikes of a projection whose delay is over, at their synapses."""
+    """All pre spikes of a projection whose delay is over, at their synapses. now: the row of `spikes` of step t."""
     here = projection[q]
     dense, plastic, first, width, channel = here.dense, here.plastic, here.first, here.width, here.channel
     low, high = here.low, here.high
@@ -34,7 +34,7 @@ def arrivals(
     start, many = population[here.pre].start, here.axonal_end - here.axonal > 1
     lone = plastic == 1 and event[q, 0].group < event[q, 0].group_end
     for d in range(here.axonal, here.axonal_end):
-        slot = (t - delays[d]) % depth
+        slot = now - delays[d] if now >= delays[d] else now - delays[d] + depth
         for m in range(count[slot, here.pre] if t >= delays[d] else 0):
             unit = int(spikes[slot, start + m])
             if many and delay_pre[here.units_pre + unit] != delays[d]:
@@ -68,7 +68,7 @@ def arrivals(
 
 @compiled
 def returns(
-    q: int, t: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
+    q: int, t: int, now: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
     delay_post: Any, columns: Any, sources: Any, wheres: Any, weights: Any, event: Any, group: Any, term: Any, near: Any,
     bump: Any, product: Any, part: Any, row: Any, up: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, c: Any,
     general: Any,
@@ -81,7 +81,7 @@ def returns(
     start, many = population[here.post].start, here.dendritic_end - here.dendritic > 1
     lone = plastic == 1 and event[q, 1].group < event[q, 1].group_end
     for d in range(here.dendritic, here.dendritic_end):
-        slot = (t - delays[d]) % depth
+        slot = now - delays[d] if now >= delays[d] else now - delays[d] + depth
         for m in range(count[slot, here.post] if t >= delays[d] else 0):
             unit = int(spikes[slot, start + m])
             if many and delay_post[here.units_post + unit] != delays[d]:
