@@ -72,12 +72,13 @@ def met(
 @kept
 def advance(
     steps: int, clock: Any, depth: int, rebase: int, dt: Any, room: int, cells: Any, wires: Any, rules: Any, decays: Any,
-    gates: Any, seen: Any, random_state: Any, flags: Any, c: Any, others: Any, general: Any,
+    gates: Any, seen: Any, random_state: Any, flags: Any, c: Any, others: Any, inputs: Any, dense: Any, general: Any,
     environment: Any, every: int, levels: Any, tally: Any, memory: Any,
 ) -> int:  # fmt: skip
     """Up to `steps` steps from clock = [t, steps since the last rebase]; fewer where the spikes' buffer might not do.
 
-    others, general: None where all neurons are LIF, and where no rule is of the general kind: then those are not compiled.
+    None where a network has no such thing, which is then not compiled: others (neurons that are not LIF), inputs, dense
+    (projections), general (rules that are more than one additive group at each event; they alone have gates).
     environment: None or a function, called every so many steps; tally: spikes since its last turn.
     """
     population, par, drive, v2, x2, current, last, held, chance, spikes, count, train_step, train_unit = cells
@@ -92,12 +93,13 @@ def advance(
             return step
         t, k = clock[0], clock[1]
         if k == rebase:
-            rebased(row, down, z, gate, gate_down, e, rebase)
+            rebased(row, down, z, gate, gate_down, e, rebase, general)
             k = 0
         slot = t % depth
         for p in range(len(population)):
             if population[p].kind == POISSON or population[p].kind == TRAINS:
-                given(p, t, slot, population, chance, last, spikes, count, train_step, train_unit, random_state)
+                if inputs is not None:
+                    given(p, t, slot, population, chance, last, spikes, count, train_step, train_unit, random_state)
             else:
                 integrated(p, k, population, par, drive, v2, x2, current, row, down, z2, flags, others)
                 fired(p, t, slot, population, par, v, x, last, held, spikes, count, flags)
@@ -106,15 +108,16 @@ def advance(
             arrivals(
                 q, t, slot, k, depth, population, spikes, count, projection, delays, delay_pre, rows, targets, w, event, group,
                 term, near, bump, product, part, row, up, down, z, gate, gate_up, e, wheres, c,
-                general,
+                dense, general,
             )  # fmt: skip
         for q in range(len(projection)):
             if projection[q].plastic:
                 returns(
                     q, t, slot, k, depth, population, spikes, count, projection, delays, delay_post, columns, sources, wheres,
-                    w, event, group, term, near, bump, product, part, row, up, down, z, gate, gate_up, e, c, general,
+                    w, event, group, term, near, bump, product, part, row, up, down, z, gate, gate_up, e, c, dense,
+                    general,
                 )  # fmt: skip
-        if len(gate):
+        if general is not None:
             gated(k, dt, projection, w, gate, gate_down, e, signal, c)
         noted(t, k, slot, population, v, x, spikes, count, row, down, z, told, unit, step_of, bins, watch, state, at)
         if environment is not None:

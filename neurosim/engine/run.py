@@ -71,17 +71,18 @@ class Loop:
     """The compiled loop with what it is given; parts that this network has no use for are not compiled."""
 
     def __init__(self, net: Network, ready: Ready, seen: arrays.Seen, environment: Environment | None) -> None:
-        others = any(arrays.LIF < kind < arrays.POISSON for kind in ready.cells.population["kind"])
-        general = (ready.wires.projection["plastic"] == 2).any()
+        kinds, projection = ready.cells.population["kind"], ready.wires.projection
+        others, inputs = ((kinds > arrays.LIF) & (kinds < arrays.POISSON)).any(), (kinds >= arrays.POISSON).any()
+        there = (others, inputs, projection["dense"].any(), (projection["plastic"] == 2).any())
         step, every, memory, places = None, 1, np.zeros(0), 0
         if environment is not None:
             step, every = compiled_step(environment.step, net.dtype), whole("every", environment.every, net.dt, 1)
             memory, places = environment.memory, ready.cells.last.size
         self.arguments = (
             ready.clock, ready.depth, ready.rebase, net.dtype(net.dt), ready.room, ready.cells, ready.wires, ready.rules,
-            ready.decays, ready.gates, seen, ready.random_state, ready.flags, ready.scalars, True if others else None,
-            True if general else None, step, every, np.zeros(len(ready.gates.signal), net.dtype), np.zeros(places, np.int64),
-            memory,
+            ready.decays, ready.gates, seen, ready.random_state, ready.flags, ready.scalars,
+            *(True if x else None for x in there), step, every, np.zeros(len(ready.gates.signal), net.dtype),
+            np.zeros(places, np.int64), memory,
         )  # fmt: skip
 
     def advance(self, steps: int) -> int:

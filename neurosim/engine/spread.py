@@ -23,11 +23,11 @@ def arrivals(
     q: int, t: int, now: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
     delay_pre: Any, rows: Any, targets: Any, weights: Any, event: Any, group: Any, term: Any, near: Any, bump: Any,
     product: Any, part: Any, row: Any, up: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, none: Any, c: Any,
-    general: Any,
+    dense: Any, general: Any,
 ) -> None:  # fmt: skip
     """All pre spikes of a projection whose delay is over, at their synapses. now: the row of `spikes` of step t."""
     here = projection[q]
-    dense, plastic, first, width, channel = here.dense, here.plastic, here.first, here.width, here.channel
+    plastic, first, width, channel = here.plastic, here.first, here.width, here.channel
     low, high = here.low, here.high
     w = weights[first : first + here.size]
     g = z[row[channel].at : row[channel].at + width]
@@ -39,23 +39,25 @@ def arrivals(
             unit = int(spikes[slot, start + m])
             if many and delay_pre[here.units_pre + unit] != delays[d]:
                 continue
-            begin = unit * width if dense else rows[here.rows + unit]
-            end = begin + width if dense else rows[here.rows + unit + 1]
-            target = targets[here.targets + begin : here.targets + end] if dense == 0 else targets[:0]
-            s = up[channel, k]
+            begin, target = unit * width, targets[:0]
+            if here.dense == 0:
+                begin, end = rows[here.rows + unit], rows[here.rows + unit + 1]
+                target = targets[here.targets + begin : here.targets + end]
+            own, s = w[begin : begin + len(target)], up[channel, k]
             if lone:
                 i = event[q, 0].group
                 x, r = scalar(i, unit, k, group, term, near, row, down, z), group[i].far
                 far = z[row[r].at : row[r].at + width]
-                if dense:
-                    send_dense(w[begin:end], g, s)
-                    along_dense(w[begin:end], far, x, low, high)
-                else:
-                    send_along(w[begin:end], target, g, s, far, x, low, high)
-            elif dense:
-                send_dense(w[begin:end], g, s)
+                send_along(own, target, g, s, far, x, low, high)
+                if dense is not None:
+                    if here.dense:
+                        send_dense(w[begin : begin + width], g, s)
+                        along_dense(w[begin : begin + width], far, x, low, high)
             else:
-                send(w[begin:end], target, g, s)
+                send(own, target, g, s)
+                if dense is not None:
+                    if here.dense:
+                        send_dense(w[begin : begin + width], g, s)
             if general is not None:
                 if plastic == 2:
                     changed(
@@ -71,11 +73,11 @@ def returns(
     q: int, t: int, now: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
     delay_post: Any, columns: Any, sources: Any, wheres: Any, weights: Any, event: Any, group: Any, term: Any, near: Any,
     bump: Any, product: Any, part: Any, row: Any, up: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, c: Any,
-    general: Any,
+    dense: Any, general: Any,
 ) -> None:  # fmt: skip
     """All post spikes of a plastic projection whose delay is over, at their incoming synapses."""
     here = projection[q]
-    dense, plastic, first, width = here.dense, here.plastic, here.first, here.width
+    plastic, first, width = here.plastic, here.first, here.width
     low, high = here.low, here.high
     w = weights[first : first + here.size]
     start, many = population[here.post].start, here.dendritic_end - here.dendritic > 1
@@ -87,7 +89,7 @@ def returns(
             if many and delay_post[here.units_post + unit] != delays[d]:
                 continue
             where, source = wheres[:0], sources[:0]
-            if dense == 0:
+            if here.dense == 0:
                 begin = here.incoming + columns[here.columns + unit]
                 end = here.incoming + columns[here.columns + unit + 1]
                 where, source = wheres[begin:end], sources[begin:end]
@@ -95,10 +97,10 @@ def returns(
                 i = event[q, 1].group
                 x, r = scalar(i, unit, k, group, term, near, row, down, z), group[i].far
                 far = z[row[r].at : row[r].at + row[r].size]
-                if dense:
-                    across_dense(w, width, unit, far, x, low, high)
-                else:
-                    across(w, where, source, far, x, low, high)
+                across(w, where, source, far, x, low, high)
+                if dense is not None:
+                    if here.dense:
+                        across_dense(w, width, unit, far, x, low, high)
             if general is not None:
                 if plastic == 2:
                     changed(
@@ -147,10 +149,11 @@ def scaled(z: Any, x: Any) -> None:
 
 
 @compiled
-def rebased(row: Any, down: Any, z: Any, gate: Any, gate_down: Any, e: Any, last: int) -> None:
+def rebased(row: Any, down: Any, z: Any, gate: Any, gate_down: Any, e: Any, last: int, general: Any) -> None:
     """What is kept multiplied by exp(+t / tau) is brought back to t = 0."""
     for r in range(len(row)):
         if not row[r].instant:
             scaled(z[row[r].at : row[r].at + row[r].size], down[r, last])
-    for r in range(len(gate)):
-        scaled(e[gate[r].at : gate[r].at + gate[r].size], gate_down[r, last])
+    if general is not None:
+        for r in range(len(gate)):
+            scaled(e[gate[r].at : gate[r].at + gate[r].size], gate_down[r, last])
