@@ -52,7 +52,7 @@ def homeostatic_triplet(
         },
         (
             Term(A3_plus, ("post", "r1", "o2"), parameter="A3_plus"),
-            Term(-A2_minus, ("pre", "o1", "rbar", "rbar"), parameter="A2_minus"),
+            Term(-A2_minus, ("pre", "o1", "rbar", "rbar"), parameter="A2_minus", scales=(("rho0", -1.0),)),
         ),
         source="Zenke, Hennequin & Gerstner 2013, PLoS Comput Biol 9:e1003330",
     )

@@ -87,6 +87,9 @@ class Term:
     tau_e: float = 1000.0  # ms, of this term's eligibility
     parameter: str = ""  # the name of the amplitude, for modulators: "A3_plus"
     weight: Power | None = None  # f(w); None = additive
+    scales: tuple[
+        tuple[str, float], ...
+    ] = ()  # other parameters that gain is proportional to, and their power, for modulators
 
     def __post_init__(self) -> None:
         if self.factors[:1] not in (("pre",), ("post",)):

@@ -208,7 +208,7 @@ def inhibitory(eta: float = 1e-2, rho0: float = 3.0, tau: float = 20.0) -> Spike
         (
             Term(eta, ("post", "r1"), parameter="A_plus"),
             Term(eta, ("pre", "o1"), parameter="A_plus"),
-            Term(-eta * alpha, ("pre",), parameter="alpha"),
+            Term(-eta * alpha, ("pre",), parameter="alpha", scales=(("rho0", 1.0),)),
         ),
         source="Vogels, Sprekeler, Zenke, Clopath & Gerstner 2011, Science 334:1569",
     )
