@@ -32,6 +32,20 @@ MODULATED = SpikeRule(
     ),
 )
 SIGNALS = {"dopamine": 0.7, "acetylcholine": 0.5}
+MULTIPLIED = SpikeRule(  # by signals at the spike, and by the trace of one
+    {
+        "r1": Trace("pre", 17.0),
+        "o1": Trace("post", 34.0),
+        "o2": Trace("post", 114.0),
+        "D": Trace("dopamine", 50.0, bump=0.02),
+    },
+    (
+        Term(0.1, ("post", "r1", "o2", "dopamine")),
+        Term(0.1, ("post", "r1", "D")),
+        Term(-0.15, ("pre", "o1", "acetylcholine", "dopamine")),
+        Term(1e-3, ("post", "r1", "acetylcholine"), "D", 400.0),
+    ),
+)
 
 # Weights start between .5 and 1.5 and stay below 2 (mV or nS).
 RULES = {
@@ -48,6 +62,7 @@ RULES = {
     "inhibitory": inhibitory(0.01, rho0=8.0),
     "homeostatic triplet": homeostatic_triplet(0.1, rho0=12.0, tau_hom=300.0),
     "modulated": MODULATED,
+    "multiplied": MULTIPLIED,
 }
 
 

@@ -12,6 +12,8 @@ from torch import nn
 
 from neurosim.engine import Network, Spikes, SpikeTrains
 from neurosim.plasticity import Record
+from neurosim.rules.modulation import Gain, Receptor, Tag, reading, told
+from neurosim.rules.stdp import triplet
 from neurosim.spiking import LIF
 from tests.engine_nets import RULES, SIGNALS
 
@@ -88,3 +90,33 @@ def test_an_additive_rule_is_one_trial_of_what_ran(name):
     assert y.sum() > 60
     assert (last - first - change).abs().max() < 1e-12 * change.abs().max()
     assert change.abs().max() > 0.1
+
+
+def test_a_rule_under_two_modulators_in_time_is_its_trial():
+    """`reading` and `told`: gains at the spikes, tags after them, of signals that are set at every step."""
+    m1, beta = Receptor("M1", "acetylcholine", EC50=0.2, n=2.0), Receptor("beta", "noradrenaline", EC50=1.0)
+    effects = (Gain(m1, "A3_plus", -2.0), Gain(beta, "A3_plus", 3.0), Gain(beta, "A2_minus", 0.5),
+               Tag(m1, "A2_minus", 60.0, 0.05), Tag(beta, "A3_plus", 150.0, -0.02))  # fmt: skip
+    plain, steps, g = triplet(A3_plus=0.12, A2_minus=0.15), 1200, np.random.default_rng(3)
+    c = {n: torch.tensor((g.random(steps) < 0.1) * g.random(steps)) for n in ("acetylcholine", "noradrenaline")}
+    rule, third = reading(plain, effects), told(plain, effects, c)
+    net, x = Network(dt=DT, seed=2), (g.random((steps, PRE)) < 0.03).astype(float)
+    step, unit = x.nonzero()
+    given, cells = net.add(PRE, SpikeTrains(unit, step * DT)), net.add(POST, NEURON)
+    q = net.connect(given, cells, weight=lambda g, n: g.uniform(0.5, 1.5, n), rule=rule, w_min=-np.inf)
+    first = torch.tensor(q.to_dense())
+
+    def tell(net):
+        t = round(net.t / DT)
+        net.signal(**{n: float(v[min(t, steps - 1)]) for n, v in third.items()})
+
+    tell(net)
+    time, unit = net.run(steps * DT, [Spikes(cells)], each=(DT, tell)).spikes(cells)
+    y = torch.zeros(steps, POST)
+    y[np.rint(time / DT).astype(int), unit] = 1
+    x = shifted(torch.tensor(x), [1] * PRE)
+    rec = Record(
+        "s", nn.Linear(PRE, POST, bias=False), first, x[:, None], y[:, None], y[:, None], torch.ones(()), {}, DT
+    )
+    change = rule.update(rec, {n: v[:, None, None] for n, v in third.items()}, {})
+    assert y.sum() > 40 and (torch.tensor(q.to_dense()) - first - change).abs().max() < 1e-12 * change.abs().max()

@@ -39,7 +39,7 @@ GROUP = (
     ("far", "power", "eligible", "term", "term_end"),
     ("mu", "w0", "w_max"),
 )  # power: 1 (w/w0)^mu, 2 ((w_max-w)/w0)^mu
-TERM = (("near", "near_end"), ("gain",))
+TERM = (("near", "factor", "factor_end"), ("gain",))  # in `near`: rows from near to factor, signals from there on
 BUMP = (("row", "nearest"), ("by",))
 PRODUCT = (("row", "part", "part_end"), ())
 GATE = (("projection", "at", "size", "signal"), ())
@@ -100,7 +100,7 @@ class Rules(NamedTuple):
     event: Array
     group: Array
     term: Array
-    near: Array  # rows
+    near: Array  # rows, and places in `signal`
     bump: Array
     product: Array
     part: Array  # rows

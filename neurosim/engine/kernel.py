@@ -1,9 +1,9 @@
 """The compiled loop over time.
 
-Within a step, in Brian2's order: the neurons are integrated and those above threshold spike and are reset; spikes whose axonal
-delay is over arrive at their synapses, act on the post neuron from the next step on, and change weights; post spikes whose
-dendritic delay is over change weights; eligibility meets the signals. So pre comes before post, and a trace is read before
-its own bump. A weight is sent as it is before the change.
+Within a step, in Brian2's order: signals' traces are renewed; the neurons are integrated and those above threshold spike and
+are reset; spikes whose axonal delay is over arrive at their synapses, act on the post neuron from the next step on, and change
+weights; post spikes whose dendritic delay is over change weights; eligibility meets the signals. So pre comes before post, and
+a trace is read before its own bump. A weight is sent as it is before the change.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from neurosim.engine.arrays import POISSON, TRAINS
 from neurosim.engine.fire import fired, given, integrated
 from neurosim.engine.integrate import compiled, kept
-from neurosim.engine.spread import arrivals, gated, rebased, returns
+from neurosim.engine.spread import arrivals, gated, heard, rebased, returns
 
 
 @compiled
@@ -96,6 +96,8 @@ def advance(
             rebased(row, down, z, gate, gate_down, e, rebase, general)
             k = 0
         slot = t % depth
+        if general is not None:
+            heard(signal)
         for p in range(len(population)):
             if population[p].kind == POISSON or population[p].kind == TRAINS:
                 if inputs is not None:
@@ -108,14 +110,14 @@ def advance(
             arrivals(
                 q, t, slot, k, depth, population, spikes, count, projection, delays, delay_pre, rows, targets, w, event, group,
                 term, near, bump, product, part, row, up, down, z, gate, gate_up, e, wheres, c,
-                dense, general,
+                signal, dense, general,
             )  # fmt: skip
         for q in range(len(projection)):
             if projection[q].plastic:
                 returns(
                     q, t, slot, k, depth, population, spikes, count, projection, delays, delay_post, columns, sources, wheres,
-                    w, event, group, term, near, bump, product, part, row, up, down, z, gate, gate_up, e, c, dense,
-                    general,
+                    w, event, group, term, near, bump, product, part, row, up, down, z, gate, gate_up, e, c,
+                    signal, dense, general,
                 )  # fmt: skip
         if general is not None:
             gated(k, dt, projection, w, gate, gate_down, e, signal, c)

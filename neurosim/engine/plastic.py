@@ -13,14 +13,19 @@ from neurosim.engine.integrate import compiled
 
 
 @compiled
-def scalar(g: int, unit: int, k: int, group: Any, term: Any, near: Any, row: Any, down: Any, z: Any) -> Any:
-    """sum over the group's terms of gain * near traces, times the decay of the far row."""
+def scalar(
+    g: int, unit: int, k: int, group: Any, term: Any, near: Any, row: Any, down: Any, z: Any, signal: Any
+) -> Any:
+    """sum over the group's terms of gain * near traces * signals, times the decay of the far row. signal: None, or read."""
     total = z.dtype.type(0)
     for m in range(group[g].term, group[g].term_end):
         x = term[m].gain
-        for j in range(term[m].near, term[m].near_end):
+        for j in range(term[m].near, term[m].factor):
             r = near[j]
             x *= z[row[r].at + unit] * down[r, k]
+        if signal is not None:
+            for j in range(term[m].factor, term[m].factor_end):
+                x *= signal[near[j]].value
         total += x
     far = group[g].far
     return total if far < 0 else total * down[far, k]
@@ -106,7 +111,7 @@ def across_dense(w: Any, width: int, unit: int, far: Any, c: Any, low: Any, high
 @compiled
 def changed(
     q: int, side: int, unit: int, begin: int, k: int, w: Any, where: Any, other: Any, c: Any, projection: Any, event: Any,
-    group: Any, term: Any, near: Any, row: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any,
+    group: Any, term: Any, near: Any, row: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, signal: Any,
 ) -> None:  # fmt: skip
     """Any rule: w <- w + sum over groups of c far f(w), within bounds; a group with a gate fills its eligibility instead.
 
@@ -116,7 +121,7 @@ def changed(
     low, high, width, dense = projection[q].low, projection[q].high, projection[q].width, projection[q].dense
     first, last = event[q, side].group, event[q, side].group_end
     for g in range(first, last):
-        c[g - first] = scalar(g, unit, k, group, term, near, row, down, z)
+        c[g - first] = scalar(g, unit, k, group, term, near, row, down, z, signal)
     for m in range((width if side == 0 else len(w) // width) if dense else len(other)):
         if side == 0:
             s = begin + m

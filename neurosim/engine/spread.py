@@ -23,7 +23,7 @@ def arrivals(
     q: int, t: int, now: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
     delay_pre: Any, rows: Any, targets: Any, weights: Any, event: Any, group: Any, term: Any, near: Any, bump: Any,
     product: Any, part: Any, row: Any, up: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, none: Any, c: Any,
-    dense: Any, general: Any,
+    signal: Any, dense: Any, general: Any,
 ) -> None:  # fmt: skip
     """All pre spikes of a projection whose delay is over, at their synapses. now: the row of `spikes` of step t."""
     here = projection[q]
@@ -46,7 +46,7 @@ def arrivals(
             own, s = w[begin : begin + len(target)], up[channel, k]
             if lone:
                 i = event[q, 0].group
-                x, r = scalar(i, unit, k, group, term, near, row, down, z), group[i].far
+                x, r = scalar(i, unit, k, group, term, near, row, down, z, None), group[i].far
                 far = z[row[r].at : row[r].at + width]
                 send_along(own, target, g, s, far, x, low, high)
                 if dense is not None:
@@ -62,7 +62,7 @@ def arrivals(
                 if plastic == 2:
                     changed(
                         q, 0, unit, begin, k, w, none, target, c, projection, event, group, term, near, row, down, z, gate,
-                        gate_up, e,
+                        gate_up, e, signal,
                     )  # fmt: skip
             if plastic:
                 bumped(q, 0, unit, k, event, bump, product, part, row, up, z)
@@ -73,7 +73,7 @@ def returns(
     q: int, t: int, now: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
     delay_post: Any, columns: Any, sources: Any, wheres: Any, weights: Any, event: Any, group: Any, term: Any, near: Any,
     bump: Any, product: Any, part: Any, row: Any, up: Any, down: Any, z: Any, gate: Any, gate_up: Any, e: Any, c: Any,
-    dense: Any, general: Any,
+    signal: Any, dense: Any, general: Any,
 ) -> None:  # fmt: skip
     """All post spikes of a plastic projection whose delay is over, at their incoming synapses."""
     here = projection[q]
@@ -95,7 +95,7 @@ def returns(
                 where, source = wheres[begin:end], sources[begin:end]
             if lone:
                 i = event[q, 1].group
-                x, r = scalar(i, unit, k, group, term, near, row, down, z), group[i].far
+                x, r = scalar(i, unit, k, group, term, near, row, down, z, None), group[i].far
                 far = z[row[r].at : row[r].at + row[r].size]
                 across(w, where, source, far, x, low, high)
                 if dense is not None:
@@ -105,17 +105,22 @@ def returns(
                 if plastic == 2:
                     changed(
                         q, 1, unit, 0, k, w, where, source, c, projection, event, group, term, near, row, down, z, gate,
-                        gate_up, e,
+                        gate_up, e, signal,
                     )  # fmt: skip
             bumped(q, 1, unit, k, event, bump, product, part, row, up, z)
 
 
 @compiled
-def gated(k: int, dt: Any, projection: Any, weights: Any, gate: Any, down: Any, e: Any, signal: Any, x: Any) -> None:
-    """w <- w + M e dt within bounds, of every term whose signal M is not 0."""
+def heard(signal: Any) -> None:
+    """Traces of signals, over one step: z <- exp(-dt/tau) z + bump M."""
     for m in range(len(signal)):
         if signal[m].of >= 0:
             signal[m].value = signal[m].value * signal[m].kept + signal[m].grown * signal[signal[m].of].value
+
+
+@compiled
+def gated(k: int, dt: Any, projection: Any, weights: Any, gate: Any, down: Any, e: Any, signal: Any, x: Any) -> None:
+    """w <- w + M e dt within bounds, of every term whose signal M is not 0."""
     r = 0
     while r < len(gate):  # a projection's gates stand together, and its bounds hold for their sum
         first, active, lone = r, 0, r

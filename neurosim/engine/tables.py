@@ -105,9 +105,11 @@ class Tables:
             eligible = len(self.gate)
             self.gate.append((q, g.gate))
             self.taus.append(g.tau_e)
-        for gain, near in g.terms:
-            self.term.append((len(self.near), len(self.near) + len(near), gain))
+        for gain, near, signals in g.terms:
+            first_near, first_factor = len(self.near), len(self.near) + len(near)
             self.near += [self.found["trace", q.index, (n,)] for n in near]
+            self.near += [list(self.signals).index(n) for n in signals]
+            self.term.append((first_near, first_factor, len(self.near), gain))
         power = 0 if f is None else 1 if f.w_max is None else 2
         numbers = (f.mu, f.w0, f.w_max or 0.0) if f else (1.0, 1.0, 0.0)
         self.group.append((far, power, eligible, first, len(self.term), *numbers))
