@@ -171,9 +171,7 @@ def test_bad_input_is_refused():
         ValueError, match=r"M1: an effect on 'A_plus', which the rule has not; it has A3_plus, A2_minus"
     ):
         modulated(rule, (Gain(M1, "A_plus", 2.0),), {"M1": 1.0})
-    with pytest.raises(
-        ValueError, match=r"M1: an effect on 'tau_x', which the rule has not; it has tau_plus, tau_min"
-    ):
+    with pytest.raises(ValueError, match=r"M1: an effect on 'tau_x', which the rule has not; it has tau_plus, tau_min"):
         modulated(rule, (Width(M1, "tau_x", 2.0),), {"M1": 1.0})
     with pytest.raises(ValueError, match="full: what M1 does to A3_plus is not known as a number .Seol.*, give one"):
         modulated(rule, (Gain(M1, "A3_plus", None, "Seol 2007"),), {"M1": 1.0})
