@@ -152,6 +152,34 @@ def test_eligibility_meets_its_signal():
         net.signal(serotonin=1.0)
 
 
+def test_eligibility_meets_its_signal_every_so_often(tmp_path):
+    """gate_every: the sum over its times alone, wherever runs begin and whatever is saved and loaded."""
+    rule = SpikeRule(
+        {"r1": Trace("pre", 20.0), "D": Trace("dopamine", 200.0)}, (Term(0.02, ("post", "r1"), gate="D", tau_e=500.0),)
+    )
+    net = ns.Network(dt=DT, gate_every=10.0)
+    x, force = net.add(1, ns.SpikeTrains([0], [10.0])), net.add(1, ns.SpikeTrains([0], [14.8]))
+    y = net.add(1, ns.LIF())
+    net.connect(force, y, weight=1e6)
+    net.connect(x, y, weight=0.0, tau_syn=5, rule=rule, w_max=50.0)
+    net.run(33.3)
+    net.signal(dopamine=0.5)
+    net.run(DT)
+    net.signal(dopamine=0.0)
+    net.run(66.7)
+    net.save(tmp_path / "net.npz")
+    net = ns.Network.load(tmp_path / "net.npz")
+    net.run(99.9)
+    e0 = 0.02 * math.exp(-(15.0 - 10.1) / 20)
+    met = [
+        t - DT for t in range(40, 201, 10)
+    ]  # the last step before each multiple of 10 ms; the release is in step 33.3
+    want = sum(10 * 0.5 * math.exp(-(t - 33.3) / 200) * e0 * math.exp(-(t - 15.0) / 500) for t in met)
+    assert net.projections[1].w[0] == pytest.approx(want, rel=1e-11)
+    with pytest.raises(ValueError, match="gate_every: given 0.25 ms, it must be a whole number of steps"):
+        ns.Network(dt=0.1, gate_every=0.25)
+
+
 def test_dense_and_listed_synapses_agree():
     """All to all as a table, and the same as an explicit matrix: one result."""
     found = []

@@ -48,6 +48,18 @@ def steps(name: str, value: Any, n: int, dt: float, least: int) -> Array:
     return found if np.ndim(value) else found[:1]
 
 
+def whole(name: str, value: float, dt: float, least: int = 0) -> int:
+    """A time in whole steps. ValueError where it is none, or too short."""
+    if not (np.isfinite(value) and value >= 0):
+        raise ValueError(f"{name}: given {value} ms, it must be {least * dt:g} or more")
+    n = round(value / dt)
+    if abs(n * dt - value) > 1e-6 * max(dt, value) or n < least:
+        raise ValueError(
+            f"{name}: given {value} ms, it must be a whole number of steps of dt = {dt} ms, at least {least}"
+        )
+    return n
+
+
 def channel_of(neuron: Any, tau_syn: float | None, onto: str | None, dt: float) -> tuple[Any, float | None]:
     """(key, tau) of the current or conductance that a projection adds to; tau None: it lasts one step."""
     if isinstance(neuron, ConductanceLIF):

@@ -65,7 +65,7 @@ def save(net: Network, path: Path) -> None:
         if p.first_v is not None:
             arrays[f"first v {p.index}"] = p.first_v
     spec = {
-        "format": FORMAT, "dt": net.dt, "seed": net.seed, "dtype": np.dtype(net.dtype).name,
+        "format": FORMAT, "dt": net.dt, "seed": net.seed, "dtype": np.dtype(net.dtype).name, "gate_steps": net.gate_steps,
         "populations": [{"n": p.n, "neuron": written(p.neuron), "name": p.name} for p in net.populations],
         "projections": [
             {
@@ -93,7 +93,7 @@ def load(path: Path) -> Network:
         raise ValueError(f"path: {path} is no {FORMAT!r}, it cannot be read") from None
     if spec.get("format") != FORMAT:
         raise ValueError(f"path: {path} is no {FORMAT!r}, it says {spec.get('format')!r}")
-    net = Network(spec["dt"], spec["seed"], spec["dtype"])
+    net = Network(spec["dt"], spec["seed"], spec["dtype"], spec["dt"] * spec["gate_steps"])
     for k, p in enumerate(spec["populations"]):
         net.add(p["n"], read(p["neuron"]), held[f"first drive {k}"], held.get(f"first v {k}"), p["name"])
     for k, q in enumerate(spec["projections"]):

@@ -71,12 +71,13 @@ def met(
 
 @kept
 def advance(
-    steps: int, clock: Any, depth: int, rebase: int, dt: Any, room: int, cells: Any, wires: Any, rules: Any, decays: Any,
-    gates: Any, seen: Any, random_state: Any, flags: Any, c: Any, others: Any, inputs: Any, dense: Any, general: Any,
-    environment: Any, every: int, levels: Any, tally: Any, memory: Any,
+    steps: int, clock: Any, depth: int, rebase: int, gate_steps: int, dt: Any, room: int, cells: Any, wires: Any,
+    rules: Any, decays: Any, gates: Any, seen: Any, random_state: Any, flags: Any, c: Any, others: Any, inputs: Any,
+    dense: Any, general: Any, environment: Any, every: int, levels: Any, tally: Any, memory: Any,
 ) -> int:  # fmt: skip
     """Up to `steps` steps from clock = [t, steps since the last rebase]; fewer where the spikes' buffer might not do.
 
+    gate_steps: how many from one meeting of eligibility and signals to the next.
     None where a network has no such thing, which is then not compiled: others (neurons that are not LIF), inputs, dense
     (projections), general (rules that are more than one additive group at each event; they alone have gates).
     environment: None or a function, called every so many steps; tally: spikes since its last turn.
@@ -120,7 +121,8 @@ def advance(
                     signal, dense, general,
                 )  # fmt: skip
         if general is not None:
-            gated(k, dt, projection, w, gate, gate_down, e, signal, c)
+            if (t + 1) % gate_steps == 0:
+                gated(k, dt * gate_steps, projection, w, gate, gate_down, e, signal, c)
         noted(t, k, slot, population, v, x, spikes, count, row, down, z, told, unit, step_of, bins, watch, state, at)
         if environment is not None:
             for p in range(len(population)):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from neurosim.engine import arrays
+from neurosim.engine.arguments import whole
 from neurosim.engine.build import Ready
 from neurosim.engine.network import Network
 from neurosim.engine.parts import Population
@@ -17,18 +18,6 @@ BUFFER = 1 << 16  # spikes kept before they are fetched
 SPAN = 1 << 14  # steps whose bins are kept
 SAMPLES = 1 << 20  # numbers of states that are kept
 HEAVY = 1 << 24  # bytes of a recording that are kept in memory where it is streamed
-
-
-def whole(name: str, value: float, dt: float, least: int = 0) -> int:
-    """A time in whole steps. ValueError where it is none, or too short."""
-    if not (np.isfinite(value) and value >= 0):
-        raise ValueError(f"{name}: given {value} ms, it must be {least * dt:g} or more")
-    n = round(value / dt)
-    if abs(n * dt - value) > 1e-6 * max(dt, value) or n < least:
-        raise ValueError(
-            f"{name}: given {value} ms, it must be a whole number of steps of dt = {dt} ms, at least {least}"
-        )
-    return n
 
 
 class Listeners:

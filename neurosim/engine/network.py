@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurosim.engine import wiring as wired
-from neurosim.engine.arguments import channel_of, check_rule, steps, weights_of
+from neurosim.engine.arguments import channel_of, check_rule, steps, weights_of, whole
 from neurosim.engine.parts import INPUTS, Population, Projection, SpikeTrains
 from neurosim.rules.spike_rule import SpikeRule
 
@@ -30,15 +30,19 @@ if TYPE_CHECKING:
 class Network:
     """Populations and projections, and their run. dt in ms; dtype float64 or float32; same seed, same spikes.
 
-    `signals` are modulators by name, numbers that gates read from the next step on: net.signals["dopamine"] = 1.0.
+    Eligibility meets the signals at every step, dw = M e dt, or every `gate_every` ms, dw = M e gate_every with M and e as they
+    are then: what a synapse costs where many wait for a reward.
     """
 
-    def __init__(self, dt: float = 0.1, seed: int = 0, dtype: Any = np.float64) -> None:
+    def __init__(
+        self, dt: float = 0.1, seed: int = 0, dtype: Any = np.float64, gate_every: float | None = None
+    ) -> None:
         if not dt > 0:
             raise ValueError(f"dt: given {dt}, a step must be a positive number of ms")
         if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype: given {dtype}, allowed are float32 and float64")
         self.dt, self.seed, self.dtype = float(dt), int(seed), np.dtype(dtype).type
+        self.gate_steps = 1 if gate_every is None else whole("gate_every", gate_every, self.dt, 1)
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
         self.ready: Ready | None = None

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from neurosim.engine import arrays, kernel
+from neurosim.engine.arguments import whole
 from neurosim.engine.build import Ready
 from neurosim.engine.environment import Environment, compiled_step
-from neurosim.engine.listen import Listeners, whole
+from neurosim.engine.listen import Listeners
 from neurosim.engine.network import Network
 from neurosim.engine.record import BlowUp, Recording, Weights
 
@@ -79,8 +80,8 @@ class Loop:
             step, every = compiled_step(environment.step, net.dtype), whole("every", environment.every, net.dt, 1)
             memory, places = environment.memory, ready.cells.last.size
         self.arguments = (
-            ready.clock, ready.depth, ready.rebase, net.dtype(net.dt), ready.room, ready.cells, ready.wires, ready.rules,
-            ready.decays, ready.gates, seen, ready.random_state, ready.flags, ready.scalars,
+            ready.clock, ready.depth, ready.rebase, net.gate_steps, net.dtype(net.dt), ready.room, ready.cells, ready.wires,
+            ready.rules, ready.decays, ready.gates, seen, ready.random_state, ready.flags, ready.scalars,
             *(True if x else None for x in there), step, every, np.zeros(len(ready.gates.signal), net.dtype),
             np.zeros(places, np.int64), memory,
         )  # fmt: skip
