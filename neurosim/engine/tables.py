@@ -77,7 +77,11 @@ class Tables:
             own = (-1, 1.0, 0.0)
             if n in traces:
                 own = (list(self.signals).index(traces[n].of), decay(traces[n].tau, self.net.dt), traces[n].bump)
-            self.signals.setdefault(n, own)
+            if self.signals.setdefault(n, own) != own:
+                raise ValueError(
+                    f"rule: {n!r} is the trace of a modulator in two rules of this network with another time constant, bump or "
+                    "modulator, name one of them differently"
+                )
         row = lambda names: self.found["trace", q.index, names]  # noqa: E731
         for side in range(2):
             for n in c.traces[side]:  # a start decays in the first step, as on tensors
@@ -101,10 +105,14 @@ class Tables:
         far, f, eligible, first = -1, g.weight, -1, len(self.term)
         if g.far:
             far = self.found["trace", q.index, g.far]
-        if g.gate is not None:
-            eligible = len(self.gate)
-            self.gate.append((q, g.gate))
-            self.taus.append(g.tau_e)
+        if g.gate is not None:  # terms that wait equally long for the same signal fill one eligibility
+            same = [
+                i for i, known in enumerate(zip(self.gate, self.taus, strict=True)) if known == ((q, g.gate), g.tau_e)
+            ]
+            eligible = same[0] if same else len(self.gate)
+            if not same:
+                self.gate.append((q, g.gate))
+                self.taus.append(g.tau_e)
         for gain, near, signals in g.terms:
             first_near, first_factor = len(self.near), len(self.near) + len(near)
             self.near += [self.found["trace", q.index, (n,)] for n in near]
