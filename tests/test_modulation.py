@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from neurosim.plasticity import Record
-from neurosim.rules import modulation
+from neurosim.rules import modulators
 from neurosim.rules.homeostasis import homeostatic_triplet
 from neurosim.rules.modulation import Gain, Modulator, Receptor, Tag, Width, doses, modulated, reading, told
 from neurosim.rules.stdp import inhibitory, pair, triplet
@@ -154,6 +154,23 @@ def test_each_term_has_its_own_eligibility():
             assert abs(float(got[j, i] - plain[j, i]) - after) < 1e-12
 
 
+def test_a_tag_of_depression_is_filled_where_the_change_depresses():
+    """LTP that acetylcholine turned into depression, and LTD, are both made good later; LTP that stayed leaves nothing."""
+    rule = pair(0.01, 0.012, 17.0, 34.0)
+    effects = (Gain(M1, "A_plus", -1.5), Tag(D1, "A_plus", 200.0, 0.03, depression=True),
+               Tag(D1, "A_minus", 200.0, 0.03, depression=True))  # fmt: skip
+    for lag, c, change in ((10, 0.0, 0.0), (10, 0.2, 0.01 * 0.25 * exp(-10 / 17)), (-10, 0.2, 0.012 * exp(-10 / 34))):
+        pre, post = torch.zeros(STEPS, 1), torch.zeros(STEPS, 1)
+        pre[50], post[50 + lag] = 1, 1
+        ach, dopamine = torch.full((STEPS,), c), torch.zeros(STEPS)
+        dopamine[200] = 3.0
+        third = told(rule, effects, {"acetylcholine": ach, "dopamine": dopamine})
+        got = float(dw(reading(replace_forget(rule), effects), pre, post, third))
+        at_once = float(dw(modulated(rule, effects, {"M1": c / 0.4}), pre, post))  # half occupied at 0.2 uM
+        after = 0.03 * 0.75 * change * exp(-(200 - max(50, 50 + lag)) / 200)
+        assert abs(got - at_once - after) < 1e-15
+
+
 def replace_forget(rule):
     from dataclasses import replace
 
@@ -195,7 +212,7 @@ def test_bad_input_is_refused():
 
 
 def test_a_dose_that_the_data_do_not_cover_warns_once():
-    modulation._warned.clear()
+    modulators._warned.clear()
     r = Receptor("M1", "acetylcholine", EC50=0.2, covered=(0.1, 1.0))
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")

@@ -17,7 +17,6 @@ Hill 1910 (J Physiol 40:iv); three factors: Gerstner, Lehmann, Liakoni, Corneil 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, prod
@@ -25,85 +24,12 @@ from math import exp, prod
 import torch
 from torch import Tensor
 
-from neurosim.neurons import decay
+from neurosim.rules.modulators import Modulator, Receptor
 from neurosim.rules.spike_rule import SpikeRule, Term
 
+__all__ = ["Effect", "Gain", "Modulator", "Receptor", "Tag", "Width", "doses", "modulated", "reading", "told"]
+
 AFTER = "tag_"  # third factors that read an eligibility; the others multiply at the spike
-
-
-@dataclass(frozen=True)
-class Modulator:
-    """dc/dt = -(c - tonic) / tau,  c <- c + amount at a release.  tonic in uM, tau in ms."""
-
-    name: str
-    tonic: float = 0.0
-    tau: float = 200.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.tonic < float("inf"):
-            raise ValueError(f"tonic: given {self.tonic}, a concentration is 0 uM or more")
-        if not self.tau > 0:
-            raise ValueError(f"tau: given {self.tau}, a clearance time constant must be a positive number of ms")
-
-    def concentration(self, release: Tensor, dt: float, start: float | None = None) -> Tensor:
-        """release [T, ...], uM at each step -> c [T, ...], each after its release. ValueError for a negative c."""
-        a, above = decay(self.tau, dt), (self.tonic if start is None else start) - self.tonic
-        c = torch.empty_like(release)
-        for t, x in enumerate(release):
-            above = a * above + x
-            c[t] = above
-        return checked(self.name, c + self.tonic)
-
-
-def checked(name: str, c: Tensor) -> Tensor:
-    if not bool((c >= 0).all()):
-        raise ValueError(f"{name}: given {float(c.min()):g} uM, a concentration is 0 uM or more")
-    return c
-
-
-@dataclass(frozen=True)
-class Receptor:
-    """h = c^n / (EC50^n + c^n).  EC50 in uM; None is unknown. covered: lowest and highest dose (uM) of the data."""
-
-    name: str
-    modulator: str
-    EC50: float | None = None
-    n: float = 1.0
-    covered: tuple[float, float] | None = None
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.modulator:
-            raise ValueError(
-                f"modulator: given {self.modulator!r}, the receptor {self.name} must name what binds to it"
-            )
-        if self.EC50 is not None and not 0 < self.EC50 < float("inf"):
-            raise ValueError(f"EC50: given {self.EC50}, the dose of half effect must be a positive number of uM")
-        if not 0 < self.n < float("inf"):
-            raise ValueError(f"n: given {self.n}, a Hill exponent must be positive")
-
-    def occupied(self, c: Tensor) -> Tensor:
-        """c in uM -> 0 .. 1. ValueError for a negative c or an unknown EC50; a warning, once, outside the data's doses."""
-        checked(self.modulator, c)
-        if self.EC50 is None:
-            raise ValueError(f"EC50: the dose-response of {self.name} is not known, give Receptor(..., EC50=...) in uM")
-        if self.covered is not None:
-            used, (low, high) = c[c > 0], self.covered
-            if used.numel() and not (low <= float(used.min()) and float(used.max()) <= high):
-                warn_once(
-                    f"{self.name}: a dose outside {low:g} to {high:g} uM of {self.modulator}, which its data cover"
-                )
-        x = (c / self.EC50) ** self.n
-        return torch.where(torch.isinf(x), torch.ones_like(x), x / (1 + x))
-
-
-_warned: set[str] = set()
-
-
-def warn_once(text: str) -> None:
-    if text not in _warned:
-        _warned.add(text)
-        warnings.warn(text, stacklevel=4)
 
 
 @dataclass(frozen=True)
@@ -132,8 +58,9 @@ class Width:
 class Tag:
     """A term's own eligibility, de/dt = -e / tau_e, e <- e + |its change| at its event;  dw = full h e dt  (dt in ms).
 
-    full (1/ms) may have either sign, whatever the term's: a negative one turns what potentiation left into depression,
-    a positive one what depression left into potentiation.
+    Its change is what it is under the Gains of that moment; depression: only where that depresses. full (1/ms) may have
+    either sign, whatever the term's: a negative one turns what potentiation left into depression, a positive one what
+    depression left into potentiation.
     """
 
     receptor: Receptor
@@ -142,6 +69,7 @@ class Tag:
     full: float | None  # 1/ms
     source: str = ""
     disputed: str = ""
+    depression: bool = False
 
 
 Effect = Gain | Width | Tag
@@ -261,10 +189,20 @@ def reading(rule: SpikeRule, effects: Sequence[Effect]) -> SpikeRule:
         for e in effects:
             if isinstance(e, Tag) and e.parameter == m.parameter:
                 full, tau_e = number(e, "full"), number(e, "tau_e")
-                terms.append(
-                    replace(m, gain=abs(m.gain) * full, gate=AFTER + e.receptor.name, tau_e=tau_e, parameter="")
-                )
+                size = size_name(e, m, effects)
+                if size is None and e.depression and m.gain > 0:
+                    continue  # it never depresses
+                factors = m.factors if size is None else (*m.factors, size)
+                gate = AFTER + e.receptor.name
+                terms.append(replace(m, gain=abs(m.gain) * full, factors=factors, gate=gate, tau_e=tau_e, parameter=""))
     return replace(rule, terms=tuple(terms))
+
+
+def size_name(e: Tag, m: Term, effects: Sequence[Effect]) -> str | None:
+    """The third factor that a tag's filling is multiplied by; None where no Gain acts on the term."""
+    if not any(isinstance(other, Gain) and other.parameter in scales(m) for other in effects):
+        return None
+    return f"{'lost' if e.depression else 'size'}_{e.parameter}"
 
 
 def gain_name(parameter: str, power: float) -> str:
@@ -296,4 +234,8 @@ def told(rule: SpikeRule, effects: Sequence[Effect], concentration: Mapping[str,
         for p, power in scales(m).items():
             if any(isinstance(e, Gain) and e.parameter == p for e in effects):
                 found[gain_name(p, power)] = factor(effects, p, h) ** power
+        for e in effects:
+            if isinstance(e, Tag) and e.parameter == m.parameter and (name := size_name(e, m, effects)):
+                x = prod((factor(effects, p, h) ** power for p, power in scales(m).items()), start=1.0)
+                found[name] = (x if m.gain < 0 else -x).clamp(min=0) if e.depression else x.abs()
     return found
