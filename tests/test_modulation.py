@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from neurosim.plasticity import Record
+from neurosim.plasticity import Record, Unsupported
 from neurosim.rules import modulators
 from neurosim.rules.homeostasis import homeostatic_triplet
 from neurosim.rules.modulation import Gain, Modulator, Receptor, Tag, Width, doses, modulated, reading, told
@@ -206,6 +206,8 @@ def test_bad_input_is_refused():
         modulated(rule, (Gain(M1, "A3_plus", 2.0),), {"M1": 1.2})
     with pytest.raises(ValueError, match="blocked: given 'M2', the effects act through M1"):
         doses((Gain(M1, "A3_plus", 2.0),), {"acetylcholine": 1.0}, blocked=("M2",))
+    with pytest.raises(Unsupported, match="tau_plus: M1 acts on a time constant, which does not vary"):
+        reading(rule, (Width(M1, "tau_plus", 0.5),))
     for bad in ({"EC50": 0.0}, {"n": -1.0}, {"modulator": ""}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             Receptor(**{"name": "M1", "modulator": "acetylcholine", **bad})

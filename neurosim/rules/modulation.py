@@ -24,6 +24,7 @@ from math import exp, prod
 import torch
 from torch import Tensor
 
+from neurosim.record import Unsupported
 from neurosim.rules.modulators import Modulator, Receptor
 from neurosim.rules.spike_rule import SpikeRule, Term
 
@@ -182,6 +183,12 @@ def reading(rule: SpikeRule, effects: Sequence[Effect]) -> SpikeRule:
     receptor. A Width needs a decay that varies: it is Unsupported here, use `modulated` for a constant one.
     """
     check(rule, effects)
+    for e in effects:
+        if isinstance(e, Width):
+            raise Unsupported(
+                f"{e.parameter}: {e.receptor.name} acts on a time constant, which does not vary within a trial yet; "
+                "modulated(...) has it at a constant concentration"
+            )
     terms = []
     for m in rule.terms:
         acts = [p for p in scales(m) if any(isinstance(e, Gain) and e.parameter == p for e in effects)]
