@@ -251,19 +251,19 @@ def network(b: Any, code: NetworkCode) -> tuple[Any, list[Any], list[Any]]:
             if text:
                 S.run_regularly(text, when=f"{when}_synapses", clock=clock)
         if q.normalise:
-            whole.add(normalised(b, S, q.j, *q.normalise, clock))
+            whole.add(normalised(b, S, q.j, *q.normalise, q.bounds, clock))
         synapses.append(S)
     whole.add(*groups, *synapses)
     return whole, groups, synapses
 
 
-def normalised(b: Any, S: Any, j: np.ndarray, total: float, every: int, clock: Any) -> Any:
-    """An operation that scales each post unit's weights to their sum at the end of every so many steps."""
+def normalised(b: Any, S: Any, j: np.ndarray, total: float, every: int, bounds: tuple[float, float], clock: Any) -> Any:
+    """An operation that scales each post unit's weights to their sum at the end of every so many steps, then clips them."""
 
     def scale(t: Any) -> None:
         if (round(float(t / clock.dt)) + 1) % every == 0:
             w = S.w[:]
             sums = np.bincount(j, w)[j]
-            S.w = w * np.divide(total, sums, out=np.ones_like(w), where=sums > 0)
+            S.w = np.clip(w * np.divide(total, sums, out=np.ones_like(w), where=sums > 0), *bounds)
 
     return b.NetworkOperation(scale, clock=clock, when="end")

@@ -53,6 +53,7 @@ class ProjectionCode:
     dendritic: Any
     signals: Mapping[str, float]
     normalise: tuple[float, int] | None  # sum, every so many steps
+    bounds: tuple[float, float]  # of w
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,12 @@ class NetworkCode:
 
 def network_code(net: Network, drawn: Mapping[Population, Any] = {}, signals: Mapping[str, float] = {}) -> NetworkCode:
     """The network as Brian2 code. `drawn`: the spikes (time, unit) of Poisson populations; signals: constant modulators, 0 if
-
     not given. ValueError where a Poisson population's spikes lack, Unsupported, with a reason, for what cannot be printed.
     """
+    if net.gate_steps > 1:
+        raise Unsupported(
+            f"gate_every: given {net.gate_steps * net.dt:g} ms, eligibility is printed for every step alone"
+        )
     channels = {p: channels_of(net, p) for p in net.populations}
     populations = tuple(population_code(p, channels[p], net.dt, drawn.get(p)) for p in net.populations)
     projections = []
@@ -176,5 +180,5 @@ def projection_code(
     every = None if q.normalise is None else (q.normalise[0], round(q.normalise[1] / q.net.dt))
     return ProjectionCode(
         q.pre.index, q.post.index, code, i, j, q.first_w, each(q.axonal, i), each(q.dendritic, j),
-        {n: float(signals.get(n, 0.0)) for n in code.third}, every,
+        {n: float(signals.get(n, 0.0)) for n in code.third}, every, (q.w_min, q.w_max),
     )  # fmt: skip

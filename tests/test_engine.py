@@ -486,7 +486,7 @@ def test_other_bad_input_is_refused():
     with pytest.raises(ValueError, match="duration: given -1 ms"):
         net.run(-1)
     net.run(1)
-    with pytest.raises(ValueError, match="add: this network has run already"):
+    with pytest.raises(ValueError, match="add: this network has run, or its state was asked for"):
         net.add(3, ns.LIF())
     with pytest.raises(ValueError, match="memory: .* must be a numpy array of float64"):
         ns.Environment(world, 1.0, [0.0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,21 @@ from neurosim.rules.spike_rule import SpikeRule
 from neurosim.spiking import LIF, ConductanceLIF
 
 
+def numbers(name: str, value: Any) -> Array:
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: given {value!r}, expected a number or an array of numbers") from None
+
+
+def count(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name}: given {value!r}, it must be a whole number, {least} or more")
+    return int(value)
+
+
 def per_unit(name: str, value: Any, n: int) -> Array:
-    x = np.asarray(value, np.float64)
+    x = numbers(name, value)
     if x.shape not in ((), (n,)):
         raise ValueError(f"{name}: given the shape {list(x.shape)}, expected a number or one for each of {n} units")
     if not np.isfinite(x).all():
@@ -24,7 +36,7 @@ def per_unit(name: str, value: Any, n: int) -> Array:
 
 def weights_of(value: Any, wiring: Wiring, low: float, high: float, dtype: Any) -> Array:
     """One for each synapse; one number takes no room, and is read-only."""
-    x = np.asarray(value, np.float64)
+    x = numbers("weight", value)
     if x.shape not in ((), (wiring.size,)):
         raise ValueError(
             f"weight: given the shape {list(x.shape)}, expected a number or one for each of {wiring.size} synapses"
@@ -38,14 +50,29 @@ def weights_of(value: Any, wiring: Wiring, low: float, high: float, dtype: Any) 
     return np.array(x, dtype) if x.ndim else np.broadcast_to(x.astype(dtype), wiring.size)
 
 
+MOST = 1_000_000  # steps of a delay: spikes are kept as long
+
+
 def steps(name: str, value: Any, n: int, dt: float, least: int) -> Array:
-    """Delays in whole steps, one number or one a unit."""
+    """Delays in steps, to the nearest, one number or one a unit."""
     x = per_unit(name, value, n)
-    found = np.rint(x / dt).astype(np.int64)
-    if found.min() < least or x.min() < 0:
+    if x.min() < least * dt * (1 - 1e-6):
         allowed = f"at least dt = {dt} ms" if least else "0 ms or more"
         raise ValueError(f"{name}: given {x.min():g} ms, it must be {allowed}")
+    if x.max() > MOST * dt:
+        raise ValueError(f"{name}: given {x.max():g} ms, it must be at most {MOST:,} steps, {MOST * dt:g} ms")
+    found = np.rint(x / dt).astype(np.int64)
     return found if np.ndim(value) else found[:1]
+
+
+def normalising(value: Any, dt: float) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    x = numbers("normalise", value)
+    if x.shape != (2,) or not (np.isfinite(x).all() and x[0] > 0):
+        raise ValueError(f"normalise: given {value!r}, expected (sum, every ms) with a positive sum")
+    whole("normalise", x[1], dt, 1)
+    return float(x[0]), float(x[1])
 
 
 def whole(name: str, value: float, dt: float, least: int = 0) -> int:
@@ -83,7 +110,8 @@ def check_rule(rule: SpikeRule, dt: float) -> None:
     if not isinstance(rule, SpikeRule):
         raise ValueError(f"rule: given {type(rule).__name__}, the engine runs spike rules, as pair() or triplet()")
 
-    taus: Mapping[str, float] = {t.parameter or n: t.tau for n, t in rule.traces.items()}
+    taus: dict[str, float] = {t.parameter or n: t.tau for n, t in rule.traces.items()}
+    taus |= {"tau_e": min((m.tau_e for m in rule.terms if m.gate is not None), default=np.inf)}
     for name, tau in taus.items():
         if tau < dt:
             raise ValueError(f"{name}: given {tau} ms, less than the step dt = {dt} ms: times are in ms")

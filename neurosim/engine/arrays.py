@@ -125,4 +125,4 @@ class Seen(NamedTuple):
     bins: Array
     watch: Array
     state: Array
-    at: Array  # [4]: spikes so far, samples so far, steps between samples, the step at which the run began
+    at: Array  # [3]: spikes so far, samples so far, steps between samples

@@ -33,6 +33,7 @@ class Ready(NamedTuple):
     random_state: Array
     flags: Array
     scalars: Array
+    tally: Array  # [places]: spikes since an environment's last turn
     signals: dict[str, int]  # name: its place in gates.signal
     rows: dict[Any, int]  # ("channel", population, key) or ("trace", projection, name): a row of z
 
@@ -80,7 +81,8 @@ def build(net: Network) -> Ready:
         depth, rebase, sum(p.n for p in net.populations), cells, wires(net, found), tables.rules(F),
         arrays.Decays(row, *powers(rows.rate, dt, rebase, F), z), tables.gates(dt, rebase, F), np.zeros(2, np.int64),
         np.random.SeedSequence([net.seed, 1]).generate_state(2, np.uint64), np.zeros(places // BLOCK + 1, np.int32),
-        np.zeros(max(1, tables.most, len(tables.gate)), F), {n: i for i, n in enumerate(tables.signals)}, found,
+        np.zeros(max(1, tables.most, len(tables.gate)), F), np.zeros(places, np.int64),
+        {n: i for i, n in enumerate(tables.signals)}, found,
     )  # fmt: skip
 
 

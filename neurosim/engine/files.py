@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -48,6 +50,7 @@ def states(net: Network) -> dict[str, Array]:
     """All that changes in a run, by name."""
     ready = net.made()
     found = {"clock": ready.clock, "random_state": ready.random_state, "z": ready.decays.z, "w": ready.wires.w}
+    found["tally"] = ready.tally
     found |= {"eligibility": ready.gates.e, "signal": ready.gates.signal["value"]}
     for name in ("drive", "v", "x", "last", "held", "chance", "spikes", "count"):
         found[name] = getattr(ready.cells, name)
@@ -66,6 +69,7 @@ def save(net: Network, path: Path) -> None:
             arrays[f"first v {p.index}"] = p.first_v
     spec = {
         "format": FORMAT, "dt": net.dt, "seed": net.seed, "dtype": np.dtype(net.dtype).name, "gate_steps": net.gate_steps,
+        "generator": net.generator.bit_generator.state,
         "populations": [{"n": p.n, "neuron": written(p.neuron), "name": p.name} for p in net.populations],
         "projections": [
             {
@@ -77,22 +81,29 @@ def save(net: Network, path: Path) -> None:
     }  # fmt: skip
     unfinished = path.with_name(path.name + ".unfinished")
     with open(unfinished, "wb") as file:
-        np.savez_compressed(file, spec=np.array(json.dumps(spec)), **arrays)
+        np.savez_compressed(file, spec=np.array(json.dumps(written(spec))), **arrays)
     unfinished.replace(path)
 
 
 def load(path: Path) -> Network:
-    """ValueError where the file is none of this format."""
+    """ValueError where the file is none of this format, or not whole."""
     try:
         with np.load(path, allow_pickle=False) as file:
             held = {n: file[n] for n in file.files}
             spec = json.loads(str(held["spec"]))
-    except (KeyError, ValueError, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+    except FileNotFoundError:
+        raise
+    except (KeyError, ValueError, OSError, EOFError, BadZipFile, zlib.error):
         raise ValueError(f"path: {path} is no {FORMAT!r}, it cannot be read") from None
     if spec.get("format") != FORMAT:
         raise ValueError(f"path: {path} is no {FORMAT!r}, it says {spec.get('format')!r}")
+    try:
+        return restored(spec, held)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"path: {path} is not whole, it lacks {error}") from None
+
+
+def restored(spec: dict[str, Any], held: dict[str, Array]) -> Network:
     net = Network(spec["dt"], spec["seed"], spec["dtype"], spec["dt"] * spec["gate_steps"])
     for k, p in enumerate(spec["populations"]):
         net.add(p["n"], read(p["neuron"]), held[f"first drive {k}"], held.get(f"first v {k}"), p["name"])
@@ -118,6 +129,7 @@ def load(path: Path) -> Network:
                 normalise,
             )  # fmt: skip
         )
+    net.generator.bit_generator.state = spec["generator"]
     for name, x in states(net).items():
         x[...] = held[f"state {name}"]
     return net

@@ -33,7 +33,7 @@ def noted(
                 unit[at[0] + m] = start + spikes[slot, start + m]
                 steps[at[0] + m] = t
             at[0] += n
-    if len(watch) and (t + 1 - at[3]) % at[2] == 0:
+    if len(watch) and (t + 1) % at[2] == 0:
         for m in range(len(watch)):
             what, i = watch[m].what, watch[m].place
             if what == 0:
@@ -71,7 +71,7 @@ def met(
 
 @kept
 def advance(
-    steps: int, clock: Any, depth: int, rebase: int, gate_steps: int, dt: Any, room: int, cells: Any, wires: Any,
+    steps: int, clock: Any, depth: int, rebase: int, gate_steps: int, dt: float, room: int, cells: Any, wires: Any,
     rules: Any, decays: Any, gates: Any, seen: Any, random_state: Any, flags: Any, c: Any, others: Any, inputs: Any,
     dense: Any, general: Any, environment: Any, every: int, levels: Any, tally: Any, memory: Any,
 ) -> int:  # fmt: skip

@@ -12,7 +12,7 @@ from neurosim.engine.arguments import whole
 from neurosim.engine.build import Ready
 from neurosim.engine.network import Network
 from neurosim.engine.parts import Population
-from neurosim.engine.record import PopulationRate, Recording, Spikes, State, Weights
+from neurosim.engine.record import PopulationRate, Recording, Spikes, State, Weights, check_record
 
 BUFFER = 1 << 16  # spikes kept before they are fetched
 SPAN = 1 << 14  # steps whose bins are kept
@@ -24,20 +24,16 @@ class Listeners:
     """Buffers for what `record` asks for, and how they are emptied."""
 
     def __init__(self, net: Network, ready: Ready, record: Sequence[Any], rec: Recording) -> None:
+        check_record(net, record)
         self.net, self.ready = net, ready
         self.told = arrays.table(arrays.TOLD, net.dtype, len(net.populations))
         self.told["since"] = ready.clock[0]
         self.states: list[State] = []
-        self.before = np.zeros(len(net.populations), np.int64)  # spikes at the last look
         watch: list[tuple[int, int]] = []
         every = {self.ask(r, watch) for r in record if isinstance(r, State)}
         if len(every) > 1:
             raise ValueError(f"every: given {sorted(every)} steps, all states of one run are sampled at the same ones")
         for r in record:
-            if not isinstance(r, Spikes | PopulationRate | Weights | State):
-                raise ValueError(f"record: given {r!r}, allowed are Spikes, PopulationRate, Weights and State")
-            if r.of.net is not net:
-                raise ValueError(f"record: given {r.of!r}, which is not of this network")
             if isinstance(r, Spikes):
                 self.told[r.of.index]["listen"] = 1
                 names = (f"spikes {r.of.index} time", f"spikes {r.of.index} unit")
@@ -56,11 +52,11 @@ class Listeners:
             self.room = min(self.room, max(1, SAMPLES // len(watch)) * self.every)
         bins = 2 + self.room // int(widths.min()) if len(widths) else 1
         samples = 2 + self.room // self.every if watch else 1
-        self.begun, self.taken = int(ready.clock[0]), 0
+        self.begun, self.taken = int(ready.clock[0]) // self.every * self.every, 0
         self.seen = arrays.Seen(
             self.told, np.empty(BUFFER + ready.room, np.int64), np.empty(BUFFER + ready.room, np.int64),
             np.zeros((len(net.populations), bins + 1), np.int64), arrays.table(arrays.WATCH, net.dtype, len(watch)),
-            np.zeros((len(watch), samples), net.dtype), np.array([0, 0, self.every, self.begun]),
+            np.zeros((len(watch), samples), net.dtype), np.array([0, 0, self.every]),
         )  # fmt: skip
         for here, (place, what) in zip(self.seen.watch, watch, strict=True):
             here["place"], here["what"] = place, what

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurosim.engine import wiring as wired
-from neurosim.engine.arguments import channel_of, check_rule, steps, weights_of, whole
+from neurosim.engine.arguments import channel_of, check_rule, count, normalising, numbers, steps, weights_of, whole
 from neurosim.engine.parts import INPUTS, Population, Projection, SpikeTrains
 from neurosim.rules.spike_rule import SpikeRule
 
@@ -37,11 +37,11 @@ class Network:
     def __init__(
         self, dt: float = 0.1, seed: int = 0, dtype: Any = np.float64, gate_every: float | None = None
     ) -> None:
-        if not dt > 0:
+        if not 0 < numbers("dt", dt) < np.inf:
             raise ValueError(f"dt: given {dt}, a step must be a positive number of ms")
-        if np.dtype(dtype) not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise ValueError(f"dtype: given {dtype}, allowed are float32 and float64")
-        self.dt, self.seed, self.dtype = float(dt), int(seed), np.dtype(dtype).type
+        if dtype not in (np.float32, np.float64, "float32", "float64", np.dtype(np.float32), np.dtype(np.float64)):
+            raise ValueError(f"dtype: given {dtype!r}, allowed are float32 and float64")
+        self.dt, self.seed, self.dtype = float(dt), count("seed", seed, 0), np.dtype(dtype).type
         self.gate_steps = 1 if gate_every is None else whole("gate_every", gate_every, self.dt, 1)
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
@@ -57,12 +57,15 @@ class Network:
         from neurosim.engine.kinds import KINDS
 
         self._open("add")
-        if not (isinstance(n, int | np.integer) and n > 0):
-            raise ValueError(f"n: given {n}, a population has a positive whole number of neurons")
+        n = count("n", n, 1)
         if type(neuron) not in (*KINDS, SpikeTrains):
             known = ", ".join([k.__name__ for k in KINDS] + ["SpikeTrains"])
             raise ValueError(f"neuron: given {type(neuron).__name__}, the engine runs {known}")
+        if not np.isfinite(getattr(neuron, "refractory", 0.0)):
+            raise ValueError(f"refractory: given {neuron.refractory}, it must be a finite number of ms")
         if isinstance(neuron, SpikeTrains) and len(neuron.unit):
+            if (np.asarray(neuron.unit) % 1 != 0).any():
+                raise ValueError(f"unit: given {neuron.unit!r}, units are whole numbers")
             if not 0 <= np.min(neuron.unit) <= np.max(neuron.unit) < n:
                 raise ValueError(
                     f"unit: given {np.min(neuron.unit)} to {np.max(neuron.unit)}, there are units 0 to {n - 1}"
@@ -110,9 +113,9 @@ class Network:
         weight: a number, one per synapse (sorted by pre, then by post), or a function (generator, number) of them.
         tau_syn: None, the neuron's own (LIF), or one step; onto: "g_e" or "g_i" of ConductanceLIF.
         delay_axonal: ms from a pre spike to its synapses, at least dt (default), a number or one per pre unit;
-        delay_dendritic: ms from a post spike back to its synapses, a number or one per post unit.
+        delay_dendritic: ms from a post spike back to its synapses, a number or one per post unit; both to the nearest step.
         rule: changes weights within w_min .. w_max, default 0 .. inf with a rule. normalise: (sum, every ms) of the incoming
-        weights. ValueError names the argument and what is allowed.
+        weights, before they are clipped. ValueError names the argument and what is allowed.
         """
         self._open("connect")
         for name, p in (("pre", pre), ("post", post)):
@@ -141,6 +144,8 @@ class Network:
         if matrix is not None and weight is not None:
             raise ValueError("weight: given together with matrix, whose entries are the weights")
         low = (0.0 if rule else -np.inf) if w_min is None else w_min
+        if np.isnan(low):
+            raise ValueError(f"w_min: given {w_min}, expected a number")
         if not low <= w_max:
             raise ValueError(f"w_max: given {w_max}, it must not lie below w_min = {low}")
         value = wiring.weight if matrix is not None else 1.0 if weight is None else weight
@@ -152,8 +157,8 @@ class Network:
         if rule is not None:
             check_rule(rule, self.dt)
         made = Projection(
-            self, len(self.projections), pre, post, wiring, first, key, tau, axonal, dendritic, rule, float(low),
-            float(w_max), normalise,
+            self, len(self.projections), pre, post, wiring, first, key, None if tau is None else float(tau), axonal,
+            dendritic, rule, float(low), float(w_max), normalising(normalise, self.dt),
         )  # fmt: skip
         self.projections.append(made)
         return made
@@ -161,7 +166,7 @@ class Network:
     def _open(self, what: str) -> None:
         if self.ready is not None:
             raise ValueError(
-                f"{what}: this network has run already; add populations and projections before its first run"
+                f"{what}: this network has run, or its state was asked for; add populations and projections before that"
             )
 
     # ------------------------------------------------------------------------------------------ its run
@@ -192,6 +197,8 @@ class Network:
             if at is None or of[at] >= 0:
                 known = [n for n, i in ready.signals.items() if of[i] < 0]
                 raise ValueError(f"signal: given {name!r}, the rules of this network read {', '.join(known) or 'none'}")
+            if not np.isfinite(numbers(name, value)):
+                raise ValueError(f"{name}: given {value}, a signal is a finite number")
             ready.gates.signal["value"][at] = value
 
     def run(
@@ -206,9 +213,9 @@ class Network:
     ) -> Recording:
         """`duration` ms further. Recorded is what `record` asks for; Ctrl-C ends the run and returns what there is.
 
-        ceiling: Hz; a population whose mean rate is above it stops the run with `BlowUp`, as NaN does.
+        ceiling: Hz; a population whose mean rate over 100 ms is above it stops the run with `BlowUp`, as NaN does.
         each: (ms, function), called with the network every so many ms. environment: a closed loop in the compiled one.
-        to: a folder that recordings are streamed to.
+        to: a folder without an earlier run's parts, that recordings are streamed to.
         """
         from neurosim.engine.run import run
 

@@ -40,7 +40,7 @@ class Population:
 
     def __init__(self, net: Network, index: int, n: int, neuron: Any, drive: Any, v: Any, name: str) -> None:
         self.net, self.index, self.n, self.neuron, self.name = net, index, n, neuron, name
-        self.first_drive, self.first_v = per_unit("drive", drive, n), None if v is None else per_unit("v", v, n)
+        self.first_drive, self.first_v = self._drive(drive), None if v is None else per_unit("v", v, n)
 
     def __repr__(self) -> str:
         return f"Population({self.name}, {self.n} {type(self.neuron).__name__})"
@@ -48,17 +48,19 @@ class Population:
     @property
     def drive(self) -> Array:
         """[n], a copy; set it to change it, between runs too."""
-        return self.first_drive if self.net.ready is None else self._here(self.net.ready.cells.drive).copy()
+        return self.first_drive.copy() if self.net.ready is None else self._here(self.net.ready.cells.drive).copy()
 
     @drive.setter
     def drive(self, value: Any) -> None:
-        self.first_drive = per_unit("drive", value, self.n)
+        drive = self._drive(value)
+        if self.net.t == 0:
+            self.first_drive = drive
         if self.net.ready is not None:
             cells = self.net.ready.cells
-            self._here(cells.drive)[:] = self.first_drive
-            cells.population["driven"][self.index] = self.first_drive.any()
+            self._here(cells.drive)[:] = drive
+            cells.population["driven"][self.index] = drive.any()
             if isinstance(self.neuron, Poisson):
-                chance = -np.expm1(-self.first_drive * self.net.dt / 1000)
+                chance = -np.expm1(-drive * self.net.dt / 1000)
                 self._here(cells.chance)[:] = chance
                 cells.population["most"][self.index] = chance.max()
 
@@ -71,6 +73,20 @@ class Population:
     def v(self) -> Array:
         """[n], a view."""
         return self._here(self.net.made().cells.v)
+
+    @v.setter
+    def v(self, value: Any) -> None:
+        v = per_unit("v", value, self.n)
+        if self.net.ready is None:
+            self.first_v = v
+        else:
+            self.v[:] = v
+
+    def _drive(self, value: Any) -> Array:
+        drive = per_unit("drive", value, self.n)
+        if isinstance(self.neuron, Poisson) and drive.min() < 0:
+            raise ValueError(f"drive: given {drive.min():g} Hz, the rate of a Poisson input is 0 or more")
+        return drive
 
     def _here(self, x: Array) -> Array:
         start = self.net.made().cells.population["start"][self.index]
@@ -94,7 +110,7 @@ class Projection:
 
     @property
     def w(self) -> Array:
-        """All weights, sorted by pre and then by post; a view that may be written to."""
+        """All weights, sorted by pre and then by post; a view that may be written to. Ask anew after the first run."""
         if self.net.ready is None:
             if not self.first_w.flags.writeable:
                 self.first_w = self.first_w.copy()
@@ -128,11 +144,17 @@ class Projection:
         return self.w.reshape(self.pre.n, self.post.n).T.copy() if self.wiring.dense else self.to_scipy().toarray()
 
     def scale_rows(self, total: float) -> None:
-        """Every post unit's weights are multiplied so that they sum to total; a unit whose sum is 0 stays."""
+        """Every post unit's weights are multiplied so that they sum to total, then clipped at their bounds; a unit whose sum is
+        not above 0 stays."""
         if self.wiring.dense:
             w = self.w.reshape(self.pre.n, self.post.n)
             sums = w.sum(0)
             w *= np.divide(total, sums, out=np.ones_like(sums), where=sums > 0)
-            return
+            return self._clip()
         sums = np.bincount(self.wiring.target, self.w, self.post.n)
         self.w[:] *= np.divide(total, sums, out=np.ones_like(sums), where=sums > 0)[self.wiring.target]
+        self._clip()
+
+    def _clip(self) -> None:
+        if np.isfinite(self.w_max) or np.isfinite(self.w_min):
+            np.clip(self.w, self.w_min, self.w_max, out=self.w)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from neurosim.engine.arrays import Array
 from neurosim.engine.parts import Population, Projection
+
+if TYPE_CHECKING:
+    from neurosim.engine.network import Network
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Spikes:
 
 @dataclass(frozen=True)
 class PopulationRate:
-    """A population's mean rate (Hz), in bins of `bin` ms."""
+    """A population's mean rate (Hz), in bins of `bin` ms from the run's start; a bin that its end cuts is left out."""
 
     of: Population
     bin: float = 10.0
@@ -39,13 +42,35 @@ class Weights:
 
 @dataclass(frozen=True)
 class State:
-    """A state of some units every so many ms (default: each step), after the step: "v", "x" (w of AdEx, r of Izhikevich, a of
-    AdaptiveLIF), "g_e", "g_i"; "I": the current of the population's projections, if they are of one time constant."""
+    """A state of some units every so many ms of the network's time (default: each step), after the step: "v", "x" (w of AdEx,
+    r of Izhikevich, a of AdaptiveLIF), "g_e", "g_i"; "I": the current of the population's projections, if they are of one time
+    constant."""
 
     of: Population
     name: str
     units: Sequence[int] = (0,)
     every: float | None = None
+
+
+def check_record(net: Network, record: Sequence[Any]) -> None:
+    """ValueError for what is none of the four, of another network, or asked for twice."""
+    if not isinstance(record, list | tuple):
+        raise ValueError(f"record: given {record!r}, expected a list of Spikes, PopulationRate, Weights and State")
+    asked = set()
+    for r in record:
+        if not isinstance(r, Spikes | PopulationRate | Weights | State):
+            raise ValueError(f"record: given {r!r}, allowed are Spikes, PopulationRate, Weights and State")
+        of = Projection if isinstance(r, Weights) else Population
+        if not isinstance(r.of, of):
+            raise ValueError(f"record: {type(r).__name__} is given {r.of!r}, expected a {of.__name__}")
+        if r.of.net is not net:
+            raise ValueError(f"record: given {r.of!r}, which is not of this network")
+        if isinstance(r, State) and not (np.ndim(r.units) == 1 and len(r.units)):
+            raise ValueError(f"units: given {r.units!r}, expected a list of units")
+        key = (type(r), r.of.index, getattr(r, "name", ""))
+        if key in asked:
+            raise ValueError(f"record: {type(r).__name__} of {r.of!r} is asked for twice in one run")
+        asked.add(key)
 
 
 class Raster(NamedTuple):
@@ -134,4 +159,4 @@ class Recording:
             with np.load(self.folder / f"part-{k:05d}.npz", allow_pickle=False) as part:
                 pieces += [part[name]] if name in part else []
         pieces += self.parts[name]
-        return np.concatenate(pieces) if pieces else np.zeros(0)
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int32 if name.endswith("unit") else np.float64)

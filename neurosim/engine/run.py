@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +16,17 @@ from typing import Any
 import numpy as np
 
 from neurosim.engine import arrays, kernel
-from neurosim.engine.arguments import whole
+from neurosim.engine.arguments import count, numbers, whole
 from neurosim.engine.build import Ready
 from neurosim.engine.environment import Environment, compiled_step
+from neurosim.engine.kinds import kind_of
 from neurosim.engine.listen import Listeners
 from neurosim.engine.network import Network
-from neurosim.engine.record import BlowUp, Recording, Weights
+from neurosim.engine.parts import INPUTS, Population
+from neurosim.engine.record import BlowUp, Recording, Weights, check_record
 
 PIECE = 0.2  # s of computing between looks at the clock
+WINDOW = 100.0  # ms over which a rate is held against the ceiling
 
 
 def run(
@@ -34,15 +39,21 @@ def run(
     to: Path | None,
 ) -> Recording:
     total = whole("duration", duration, net.dt)
+    check_record(net, record)
+    if to is not None and any(to.glob("part-*.npz")):
+        raise ValueError(f"to: {to} holds the parts of another run, give an empty folder")
     ready = net.made()
+    if net.t == 0:
+        remember(net)
     rec = Recording(net.t, net.t, folder=to, totals=np.zeros(len(net.populations), np.int64))
     listeners = Listeners(net, ready, record, rec)
-    marks = Marks(net, record, each)
+    marks = Marks(net, record, each, ceiling)
     loop = Loop(net, ready, listeners.seen, environment)
     done, piece = 0, min(total, 1000)
     progress = Progress(total)
+    stop = Interrupt()
     try:
-        while done < total:
+        while done < total and not stop.asked:
             begin = time.perf_counter()
             steps = min(total - done, piece, marks.next(done), listeners.room)
             ran = loop.advance(steps)
@@ -52,20 +63,51 @@ def run(
                 rec.write()
             for call in marks.due(done):
                 call(rec)
-            check(net, ready, rec, listeners, ran, ceiling)
+            check_finite(net, ready, rec)
             spent = time.perf_counter() - begin
             if spent < PIECE / 2 and ran == piece:
                 piece *= 2
             elif spent > PIECE:
                 piece = max(1, piece // 2)
             progress.show(done)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # by `each`, or a second Ctrl-C
         rec.interrupted = True
-        listeners.fetch(rec)
     finally:
+        stop.close()
         progress.close()
         rec.write()
+    rec.interrupted |= stop.asked and done < total
     return rec
+
+
+class Interrupt:
+    """Ctrl-C, noticed between pieces, so that all of a piece is done; a second one raises at once."""
+
+    def __init__(self) -> None:
+        self.asked, self.before = False, None
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGINT, self.ask)
+
+    def ask(self, *_: Any) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def close(self) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+
+
+def remember(net: Network) -> None:
+    """What the network begins with, for Brian2: drive is kept by its setter; v and w may have been written to."""
+    for p in net.populations:
+        if not isinstance(p.neuron, INPUTS):
+            first = kind_of(p.neuron, net.dt).v if p.first_v is None else p.first_v
+            if (p.v != np.asarray(first, net.dtype)).any():
+                p.first_v = p.v.astype(np.float64)
+    for q in net.projections:
+        if not np.array_equal(q.w, q.first_w):
+            q.first_w = q.w.copy()
 
 
 class Loop:
@@ -75,42 +117,58 @@ class Loop:
         kinds, projection = ready.cells.population["kind"], ready.wires.projection
         others, inputs = ((kinds > arrays.LIF) & (kinds < arrays.POISSON)).any(), (kinds >= arrays.POISSON).any()
         there = (others, inputs, projection["dense"].any(), (projection["plastic"] == 2).any())
-        step, every, memory, places = None, 1, np.zeros(0), 0
+        step, every, memory = None, 1, np.zeros(0)
         if environment is not None:
             step, every = compiled_step(environment.step, net.dtype), whole("every", environment.every, net.dt, 1)
-            memory, places = environment.memory, ready.cells.last.size
+            memory = environment.memory
         self.arguments = (
-            ready.clock, ready.depth, ready.rebase, net.gate_steps, net.dtype(net.dt), ready.room, ready.cells, ready.wires,
+            ready.clock, ready.depth, ready.rebase, net.gate_steps, net.dt, ready.room, ready.cells, ready.wires,
             ready.rules, ready.decays, ready.gates, seen, ready.random_state, ready.flags, ready.scalars,
             *(True if x else None for x in there), step, every, np.zeros(len(ready.gates.signal), net.dtype),
-            np.zeros(places, np.int64), memory,
+            ready.tally, memory,
         )  # fmt: skip
 
     def advance(self, steps: int) -> int:
         return kernel.advance(steps, *self.arguments)
 
 
-def check(net: Network, ready: Ready, rec: Recording, listeners: Listeners, ran: int, ceiling: float | None) -> None:
-    """BlowUp where a population's rate over the piece is above the ceiling, or a potential is NaN."""
-    span = ran * net.dt / 1000
-    new, listeners.before = rec.totals - listeners.before, rec.totals.copy()
+def check_finite(net: Network, ready: Ready, rec: Recording) -> None:
+    """BlowUp where a potential is NaN or inf, after a piece."""
     for p in net.populations:
-        rate = new[p.index] / p.n / span if span else 0.0
-        what = ""
-        if ceiling is not None and rate > ceiling:
-            what = f"its rate was {rate:.0f} Hz, above the ceiling of {ceiling:g} Hz"
-        elif ready.cells.population["kind"][p.index] < arrays.POISSON and not np.isfinite(p.v.sum()):
-            what = "a potential is NaN or inf"
-        if what:
-            raise BlowUp(f"{p.name}: {what}, at {net.t:g} ms; error.recording has what there is", net.t, p, rec)
+        if ready.cells.population["kind"][p.index] < arrays.POISSON and not np.isfinite(p.v.sum()):
+            raise blown(net, p, rec, "a potential is NaN or inf, found")
+
+
+def blown(net: Network, p: Population, rec: Recording, what: str) -> BlowUp:
+    return BlowUp(f"{p.name}: {what} at {net.t:g} ms; error.recording has what there is", net.t, p, rec)
+
+
+class Ceiling:
+    """BlowUp where a population's mean rate over WINDOW ms of the network's time is above Hz."""
+
+    def __init__(self, net: Network, ceiling: float) -> None:
+        if not 0 < numbers("ceiling", ceiling) < np.inf:
+            raise ValueError(f"ceiling: given {ceiling}, it must be a positive number of Hz")
+        self.net, self.Hz, self.steps = net, ceiling, max(1, round(WINDOW / net.dt))
+        self.before = np.zeros(len(net.populations), np.int64)  # spikes at the last look
+        self.whole = int(net.made().clock[0]) % self.steps == 0  # does the first window begin with this run?
+
+    def __call__(self, rec: Recording) -> None:
+        new, self.before = rec.totals - self.before, rec.totals.copy()
+        whole, self.whole = self.whole, True
+        for p in self.net.populations:
+            rate = 1000 * new[p.index] / p.n / (self.steps * self.net.dt)
+            if whole and rate > self.Hz:
+                raise blown(self.net, p, rec, f"its rate was {rate:.0f} Hz, above the ceiling of {self.Hz:g} Hz,")
 
 
 class Marks:
     """What is done every so many steps: snapshots, normalisation, the user's function."""
 
     def __init__(
-        self, net: Network, record: Sequence[Any], each: tuple[float, Callable[[Network], None]] | None
-    ) -> None:
+        self, net: Network, record: Sequence[Any], each: tuple[float, Callable[[Network], None]] | None,
+        ceiling: float | None,
+    ) -> None:  # fmt: skip
         self.base = int(net.made().clock[0])
         self.calls: list[tuple[int, Callable[[Recording], None]]] = []
         for q in net.projections:
@@ -121,7 +179,12 @@ class Marks:
         for r in record:
             if isinstance(r, Weights):
                 self.calls.append((whole("every", r.every, net.dt, 1), lambda rec, r=r: snapshot(net, r, rec)))
-        if each:
+        if ceiling is not None:
+            watch = Ceiling(net, ceiling)
+            self.calls.append((watch.steps, watch))
+        if each is not None:
+            if not (isinstance(each, tuple) and len(each) == 2 and callable(each[1])):
+                raise ValueError(f"each: given {each!r}, expected (ms, a function of the network)")
             self.calls.append((whole("each", each[0], net.dt, 1), lambda rec: each[1](net)))
 
     def next(self, done: int) -> int:
@@ -165,13 +228,14 @@ def replica(net: Network, k: int) -> Network:
     """A copy that shares the wiring, with weights, state and random numbers of its own."""
     made, new = net.made(), copy(net)
     fresh = lambda x: type(x)(*(a.copy() for a in x))  # noqa: E731
-    random_state = np.random.SeedSequence([net.seed, 1, k]).generate_state(2, np.uint64)
+    of = lambda stream: np.random.SeedSequence(net.seed, spawn_key=(stream, k + 1))  # noqa: E731
+    random_state = of(1).generate_state(2, np.uint64)
     new.ready = made._replace(
         cells=fresh(made.cells), wires=made.wires._replace(w=made.wires.w.copy()), gates=fresh(made.gates),
         decays=made.decays._replace(z=made.decays.z.copy()), clock=made.clock.copy(), random_state=random_state,
-        flags=made.flags.copy(), scalars=made.scalars.copy(),
+        flags=made.flags.copy(), scalars=made.scalars.copy(), tally=made.tally.copy(),
     )  # fmt: skip
-    new.generator = np.random.default_rng([net.seed, 2, k])
+    new.generator = np.random.default_rng(of(2))
     new.populations, new.projections = [copy(p) for p in net.populations], [copy(q) for q in net.projections]
     for p in new.populations:
         p.net = new
@@ -188,7 +252,8 @@ def run_replicas(
     prepare: Callable[[Network], None] | None,
     workers: int,
 ) -> list[tuple[Network, Recording]]:
-    nets = [replica(net, k) for k in range(n)]
+    check_record(net, record)
+    nets = [replica(net, k) for k in range(count("n", n, 1))]
     for new in nets:
         if prepare is not None:
             prepare(new)

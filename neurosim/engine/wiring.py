@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 
 from neurosim.engine.arrays import Array
 
@@ -52,8 +53,8 @@ def one_to_one(n_pre: int, n_post: int) -> Wiring:
 
 
 def by_probability(n_pre: int, n_post: int, p: float, autapses: bool, g: np.random.Generator) -> Wiring:
-    if not 0 < p <= 1:
-        raise ValueError(f"probability: given {p}, it must lie in (0, 1]")
+    if not (isinstance(p, float | int | np.number) and 0 < p <= 1):
+        raise ValueError(f"probability: given {p!r}, it must lie in (0, 1]")
     counts, targets = np.zeros(n_pre, np.int64), []
     for i in range(n_pre):  # row by row, so that no [pre, post] table is made
         hit = g.random(n_post, dtype=np.float32) < p
@@ -67,7 +68,7 @@ def by_probability(n_pre: int, n_post: int, p: float, autapses: bool, g: np.rand
 def by_fan_in(n_pre: int, n_post: int, k: int, autapses: bool, g: np.random.Generator) -> Wiring:
     """Each post unit has k different pre units."""
     allowed = n_pre - (not autapses)
-    if not (isinstance(k, int | np.integer) and 0 < k <= allowed):
+    if isinstance(k, bool) or not (isinstance(k, int | np.integer) and 0 < k <= allowed):
         raise ValueError(f"fan_in: given {k}, it must be a whole number from 1 to {allowed}, the units there are")
     source = np.stack([g.choice(allowed, k, replace=False) for _ in range(n_post)])  # [post, k]
     if not autapses:
@@ -80,6 +81,8 @@ def by_fan_in(n_pre: int, n_post: int, k: int, autapses: bool, g: np.random.Gene
 
 def explicit(matrix: Any, n_pre: int, n_post: int) -> Wiring:
     """scipy.sparse [post, pre]; its entries are the weights."""
+    if not issparse(matrix):
+        raise ValueError(f"matrix: given {type(matrix).__name__}, it must be a scipy.sparse array [post, pre]")
     if matrix.shape != (n_post, n_pre):
         raise ValueError(f"matrix: given the shape {list(matrix.shape)}, expected [post, pre] = [{n_post}, {n_pre}]")
     m = matrix.tocsc()
