@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 from neurosim.engine.arrays import BLOCK
 
@@ -38,6 +40,21 @@ def kept(function: Any) -> Any:
         files = sorted(Path(__file__).parent.glob("*.py"))
         file._source_stamp = tuple((f.name, f.stat().st_mtime, f.stat().st_size) for f in files)
     return made
+
+
+@intrinsic
+def fetch(context: Any, x: Any, i: Any) -> Any:
+    """Asks the processor to bring x[i] near; nothing waits, and nothing changes."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number, data = ir.IntType(32), context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [address.type, number, number, number])
+        call = builder.module.declare_intrinsic("llvm.prefetch", [address.type], kind)
+        builder.call(call, [address, number(0), number(3), number(1)])  # to read, into all caches, data
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp), code
 
 
 THRESHOLD, RESET, DRIVE, OWN = 0, 1, 2, 3  # in par; the neuron's own constants follow

@@ -14,7 +14,7 @@ from typing import Any
 from neurosim.engine.arrays import POISSON, TRAINS
 from neurosim.engine.fire import fired, given, integrated
 from neurosim.engine.integrate import compiled, kept
-from neurosim.engine.spread import arrivals, gated, heard, rebased, returns
+from neurosim.engine.spread import arrivals, awaited, gated, heard, rebased, returns
 
 
 @compiled
@@ -107,6 +107,9 @@ def advance(
                 integrated(p, k, population, par, drive, v2, x2, current, row, down, z2, flags, others)
                 fired(p, t, slot, population, par, v, x, last, held, spikes, count, flags)
         k += 1  # what is kept multiplied by exp(+t / tau): the last step's bumps were one step ago
+        for q in range(len(projection)):
+            if projection[q].plastic:
+                awaited(q, slot, depth, t, population, spikes, count, projection, delays, columns, sources, wheres)
         for q in range(len(projection)):
             arrivals(
                 q, t, slot, k, depth, population, spikes, count, projection, delays, delay_pre, rows, targets, w, event, group,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neurosim.engine.integrate import compiled
+from neurosim.engine.integrate import compiled, fetch
 
 
 @compiled
@@ -95,6 +95,8 @@ def along_dense(w: Any, far: Any, c: Any, low: Any, high: Any) -> None:
 @compiled
 def across(w: Any, where: Any, source: Any, far: Any, c: Any, low: Any, high: Any) -> None:
     """The same at the incoming synapses of one post neuron."""
+    for m in range(len(where)):
+        fetch(w, int(where[m]))
     for m in range(len(where)):
         s = where[m]
         w[s] = min(max(w[s] + c * far[source[m]], low), high)

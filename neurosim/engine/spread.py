@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from neurosim.engine.integrate import compiled
+from neurosim.engine.integrate import compiled, fetch
 from neurosim.engine.plastic import (
     across,
     across_dense,
@@ -66,6 +66,30 @@ def arrivals(
                     )  # fmt: skip
             if plastic:
                 bumped(q, 0, unit, k, event, bump, product, part, row, up, z)
+        soon = slot + 1 if slot + 1 < depth else 0  # these arrive in the next step
+        for m in range(count[soon, here.pre] if here.dense == 0 and t >= delays[d] else 0):
+            unit = int(spikes[soon, start + m])
+            for s in range(rows[here.rows + unit], rows[here.rows + unit + 1], 16):
+                fetch(w, s)
+                fetch(targets, here.targets + s)
+
+
+@compiled
+def awaited(
+    q: int, now: int, depth: int, t: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any, columns: Any,
+    sources: Any, wheres: Any,
+) -> None:  # fmt: skip
+    """The lists that `returns` will need in this step."""
+    here = projection[q]
+    start = population[here.post].start
+    for d in range(here.dendritic, here.dendritic_end):
+        slot = now - delays[d] if now >= delays[d] else now - delays[d] + depth
+        for m in range(count[slot, here.post] if here.dense == 0 and t >= delays[d] else 0):
+            unit = int(spikes[slot, start + m])
+            begin, end = columns[here.columns + unit], columns[here.columns + unit + 1]
+            for s in range(here.incoming + begin, here.incoming + end, 16):
+                fetch(wheres, s)
+                fetch(sources, s)
 
 
 @compiled
