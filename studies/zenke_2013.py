@@ -11,11 +11,11 @@ Blown up is, as published, a mean excitatory rate outside 0.1 .. 60 Hz (20 kappa
 
 TWO OF THE CLAIMS FAIL HERE.
 
-As published: A3_plus, the time constants, weights in units of the leak (0.16 from outside and E to I, 1 from I, w_max 1), 4 E to
-1 I, synapses from E, I and outside 1000 : 250 : 125, 2500 outer Poisson units, tau_m of I 10 ms, only E to E plastic. Chosen,
+As published: A3_plus, the time constants, weights in units of the leak (0.16 from outside and E to I, 1 from I, w_max 1), 4 E
+to 1 I, synapses from E, I and outside 1000 : 250 : 125, 2500 outer Poisson units, tau_m of I 10 ms, E to E plastic. Chosen,
 where the source read here has none: tau_m of E 20 ms, E_L = v_reset = -70, threshold -50, E_e = 0, E_i = -80 mV, tau_ampa 5,
-tau_gaba 10, refractory 5, dt 0.2 ms, a fixed number of synapses. Not as published: AMPA alone, and for a background that is near
-3 Hz and not in unison without the slow NMDA: w_EE 0.1 instead of 0.16, outer units at 44 instead of 2 Hz and onto I too, a
+tau_gaba 10, refractory 5, dt 0.2 ms, a fixed number of synapses. Not as published: AMPA alone, and for a background that is
+near 3 Hz and not in unison without the slow NMDA: w_EE 0.1 instead of 0.16, outer units at 44 instead of 2 Hz and onto I too, a
 constant current into E. All this was settled by the background without plasticity, before the runs shown.
 
 The small network has the published number and strength of synapses onto each neuron, so the same mean currents, from a tenth of

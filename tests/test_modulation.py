@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from neurosim.plasticity import Record, Unsupported
-from neurosim.rules import modulators
+from neurosim.rules import modulators, presets
 from neurosim.rules.homeostasis import homeostatic_triplet
 from neurosim.rules.modulation import Gain, Modulator, Receptor, Tag, Width, doses, modulated, reading, told
 from neurosim.rules.stdp import inhibitory, pair, triplet
@@ -227,3 +227,32 @@ def test_a_blocked_receptor_is_free():
     effects = (Gain(M1, "A3_plus", -2.0), Gain(BETA, "A2_minus", 0.5))
     got = doses(effects, {"acetylcholine": 0.2, "noradrenaline": 3.0}, blocked=("M1",))
     assert got == {"beta": 0.75}
+
+
+# ---------------------------------------------------------------------------------------------- presets
+def test_presets_say_where_each_number_is_from_and_invent_none():
+    every = [
+        e
+        for make in (presets.acetylcholine, presets.dopamine, presets.noradrenaline, presets.serotonin)
+        for e in make()
+    ]
+    assert all(e.source and e.receptor.source for e in every)
+    assert {e.receptor.modulator for e in every} == {"acetylcholine", "dopamine", "noradrenaline", "serotonin"}
+    flagged = [e for e in every if e.disputed]
+    assert [e.receptor.name for e in flagged] == ["M1"] and "Sugisaki" in flagged[0].disputed
+    for make, receptor in ((presets.noradrenaline, "beta"), (presets.dopamine, "D1")):
+        with pytest.raises(ValueError, match=f"full: what {receptor} does to A_minus is not known as a number"):
+            modulated(pair(), make(), {receptor: 1.0})
+    for effects in (presets.noradrenaline()[1:], presets.serotonin()):
+        with pytest.raises(ValueError, match="full: .* is not known as a number .He et al. 2015"):
+            reading(pair(), effects)
+    with pytest.raises(ValueError, match="EC50: the dose-response of D1 is not known"):
+        doses(presets.dopamine(), {"dopamine": 1.0})
+
+
+def test_acetylcholine_turns_potentiation_into_depression_by_its_dose():
+    """Brzosko 2017, +10 ms: 135 +- 7 % without, 113 +- 9 at 0.1 uM, 63 +- 8 at 1 uM; within 2 s.e.m. of a window of +35 %."""
+    effects, window = presets.acetylcholine(), pair(0.35 * exp(10 / 20), 0.3)
+    for dose, mean, sem in ((0.0, 135, 7), (0.1, 113, 9), (1.0, 63, 8)):
+        got = 100 * (1 + one_pair(modulated(window, effects, doses(effects, {"acetylcholine": dose})), 10))
+        assert abs(got - mean) < 2 * sem
