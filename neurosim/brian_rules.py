@@ -64,7 +64,9 @@ def synapse_code(rule: SpikeRule, w_min: float | None = None, w_max: float | Non
     bumps: dict[str, list[str]] = {"pre": [], "post": []}
     for n, z in rule.traces.items():
         tau = names.of(z.parameter or f"tau_{n}", z.tau, "ms")
-        every_step = z.of not in bumps or n in gates
+        every_step = z.of not in bumps or n in gates or z.clock is not None
+        if z.clock is not None:
+            third[z.clock], tau = True, f"({tau}*{z.clock}(t, j))"
         model.append(f"d{n}/dt = -{n}/{tau} : 1 ({'clock' if every_step else 'event'}-driven)")
         if z.of in bumps:
             bumps[z.of].append(bumped(n, z, names))

@@ -40,6 +40,17 @@ def filtered_nearest(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor
     return z
 
 
+def filtered_varying(x: Tensor, a: Tensor, start: Tensor | float = 0.0, nearest: bool = False) -> Tensor:
+    """z[t] = a[t] z[t-1] + x[t], a [T, ...]; nearest: a spike sets z to x[t].  Like `filtered`, z [T + 1, ...]."""
+    z = torch.empty(
+        len(x) + 1, *torch.broadcast_shapes(x.shape, a.shape)[1:], dtype=torch.result_type(x, a), device=x.device
+    )
+    z[0] = start
+    for t, x_t in enumerate(x):
+        z[t + 1] = torch.where(x_t > 0, x_t.to(z.dtype), a[t] * z[t]) if nearest else a[t] * z[t] + x_t
+    return z
+
+
 def filtered_end(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
     """The end of `filtered` alone: a^T start + sum_t a^(T-1-t) x[t]."""
     T = len(x)

@@ -14,7 +14,7 @@ from neurosim.brian import neuron_code, run_neuron, run_rule, script, synapse_co
 from neurosim.neurons import scan
 from neurosim.plasticity import Record, Unsupported
 from neurosim.rules import ALL, PFISTER_GERSTNER, Power, SpikeRule, Term, Trace, multiplicative, pair, triplet
-from neurosim.rules.modulation import Gain, Receptor, Tag, reading, told
+from neurosim.rules.modulation import Gain, Receptor, Tag, Width, reading, told
 from neurosim.spiking import LIF
 
 brian2 = pytest.importorskip("brian2")
@@ -122,12 +122,16 @@ def test_a_rule_that_reads_two_modulators_is_brians_eligibility():
     """Gains at the spikes and tags after them: every synapse's own de/dt in Brian2."""
     m1, beta = Receptor("M1", "acetylcholine", EC50=0.2, n=2.0), Receptor("beta", "noradrenaline", EC50=1.0)
     effects = (Gain(m1, "A3_plus", -2.0), Gain(beta, "A3_plus", 3.0), Gain(beta, "A2_minus", 0.5),
-               Tag(m1, "A2_minus", 60.0, 0.05), Tag(beta, "A3_plus", 150.0, -0.02))  # fmt: skip
+               Tag(m1, "A2_minus", 60.0, 0.05), Tag(beta, "A3_plus", 150.0, -0.02),
+               Width(m1, "tau_plus", 0.8), Width(beta, "tau_minus", -0.5))  # fmt: skip
     rule, pre, post = reading(triplet(), effects), pre_trains(), post_trains()
-    c = {n: (torch.rand(T, 4) < 0.1) * torch.rand(T, 4) for n in ("acetylcholine", "noradrenaline")}
+    c = {n: (torch.rand(T, 1) < 0.1) * torch.rand(T, 1) for n in ("acetylcholine", "noradrenaline")}
     third = told(triplet(), effects, c)
     want = on_tensors(replace(rule, forget=True), pre, post, torch.zeros(4, 5), third=third)
-    assert off(run_rule(rule, pre, post, torch.zeros(4, 5), DT, third), want) < 1e-10
+    assert (
+        off(run_rule(rule, pre, post, torch.zeros(4, 5), DT, {n: x.expand(T, 4) for n, x in third.items()}), want)
+        < 1e-10
+    )
 
 
 @pytest.mark.parametrize("name", WEIGHTED)

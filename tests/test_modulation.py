@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from neurosim.engine.rules import compiled
 from neurosim.plasticity import Record, Unsupported
 from neurosim.rules import modulators, presets
 from neurosim.rules.homeostasis import homeostatic_triplet
@@ -132,6 +133,45 @@ def test_a_constant_concentration_in_time_is_the_rule_of_that_occupancy():
     assert float((got - want).abs().max()) < 1e-13 and float(want.abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("nearest", [False, True], ids=["all to all", "nearest"])
+def test_a_time_constant_that_varies_decays_as_the_integral_of_its_inverse(nearest):
+    """exp(-sum dt / tau(t)) from spike to spike: r1's and o2's widths follow two modulators, o1's does not."""
+    rule = triplet(A2_plus=0.002, A3_plus=6e-3, A2_minus=7e-3, nearest=nearest)
+    effects = (
+        Width(M1, "tau_plus", 0.9),
+        Width(BETA, "tau_plus", -0.6),
+        Width(BETA, "tau_y", -1.0),
+        Gain(M1, "A3_plus", 2.0),
+    )
+    (pre, post), c, d = trains(), releases(0.2), releases(0.2)
+    got = dw(reading(rule, effects), pre, post, told(rule, effects, {"acetylcholine": c, "noradrenaline": d}))
+    h, k = c**2 / (0.2**2 + c**2), d / (1 + d)
+    age_1, age_2 = ((DT / tau).cumsum(0) for tau in (16.8 * (0.9 * h - 0.6 * k).exp(), 114 * (-k).exp()))
+    age_0 = torch.arange(STEPS) / 33.7
+
+    def seen(at, spikes, age, now):
+        found = [exp(-float(age[at] - age[t])) for t in spikes if t < at or (now and t == at)]
+        return (found[-1] if nearest else sum(found)) if found else 0.0
+
+    for j in range(2):
+        for i in range(3):
+            u, v = pre[:, i].nonzero().flatten().tolist(), post[:, j].nonzero().flatten().tolist()
+            up = sum(seen(t, u, age_1, True) * (0.002 + 6e-3 * (1 + float(h[t])) * seen(t, v, age_2, False)) for t in v)
+            assert abs(float(got[j, i]) - up + 7e-3 * sum(seen(t, v, age_0, False) for t in u)) < 1e-12
+    halves = [dw_from(reading(rule, effects), pre, post, told(rule, effects, {"acetylcholine": c, "noradrenaline": d}))]
+    assert float((halves[0] - got).abs().max()) < 1e-14
+
+
+def dw_from(rule, pre, post, third):
+    """In two trials, the second going on from the first."""
+    state, total, half = {}, 0, STEPS // 2
+    for s in (slice(0, half), slice(half, STEPS)):
+        total = total + rule.update(
+            record(pre[s], post[s]), {n: x[s].reshape(-1, 1, 1) for n, x in third.items()}, state
+        )
+    return total
+
+
 # ---------------------------------------------------------------------------------------------- after pairing
 def test_each_term_has_its_own_eligibility():
     """LTP's tag is read by noradrenaline, LTD's by dopamine, which turns it into potentiation; at once both act as ever."""
@@ -206,8 +246,11 @@ def test_bad_input_is_refused():
         modulated(rule, (Gain(M1, "A3_plus", 2.0),), {"M1": 1.2})
     with pytest.raises(ValueError, match="blocked: given 'M2', the effects act through M1"):
         doses((Gain(M1, "A3_plus", 2.0),), {"acetylcholine": 1.0}, blocked=("M2",))
-    with pytest.raises(Unsupported, match="tau_plus: M1 acts on a time constant, which does not vary"):
-        reading(rule, (Width(M1, "tau_plus", 0.5),))
+    with pytest.raises(Unsupported, match="clock: r1 has a time constant that varies, which the engine does not run"):
+        compiled(reading(rule, (Width(M1, "tau_plus", 0.5),)))
+    narrow, c = (Width(M1, "tau_plus", -9.0),), {"acetylcholine": torch.full((STEPS,), 9.0)}
+    with pytest.raises(ValueError, match="tau_plus: given .* ms, less than the step dt = 1.0 ms"):
+        dw(reading(rule, narrow), *trains(), told(rule, narrow, c))
     for bad in ({"EC50": 0.0}, {"n": -1.0}, {"modulator": ""}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             Receptor(**{"name": "M1", "modulator": "acetylcholine", **bad})

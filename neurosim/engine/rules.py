@@ -44,6 +44,9 @@ class Compiled:
 
 def compiled(rule: SpikeRule) -> Compiled:
     """The rule's tables. Unsupported for terms that need more than two neurons' traces at one spike."""
+    for n, t in rule.traces.items():
+        if t.clock is not None:
+            raise Unsupported(f"clock: {n} has a time constant that varies, which the engine does not run")
     found: tuple[dict, dict] = ({}, {})
     for m in rule.terms:
         if not m.gain:

@@ -24,7 +24,6 @@ from math import exp, prod
 import torch
 from torch import Tensor
 
-from neurosim.record import Unsupported
 from neurosim.rules.modulators import Modulator, Receptor
 from neurosim.rules.spike_rule import SpikeRule, Term
 
@@ -180,15 +179,10 @@ def reading(rule: SpikeRule, effects: Sequence[Effect]) -> SpikeRule:
     """The rule whose terms are multiplied at their spike by third factors, and read by them later; `told` makes these.
 
     A term with a Gain has one more factor, "gain_" and its parameters; a Tag adds a term with the gate "tag_" and its
-    receptor. A Width needs a decay that varies: it is Unsupported here, use `modulated` for a constant one.
+    receptor; a Width gives its traces the clock "width_" and its parameter: they decay as exp(-integral dt / tau). The engine
+    does not run a clock.
     """
     check(rule, effects)
-    for e in effects:
-        if isinstance(e, Width):
-            raise Unsupported(
-                f"{e.parameter}: {e.receptor.name} acts on a time constant, which does not vary within a trial yet; "
-                "modulated(...) has it at a constant concentration"
-            )
     terms = []
     for m in rule.terms:
         acts = [p for p in scales(m) if any(isinstance(e, Gain) and e.parameter == p for e in effects)]
@@ -202,7 +196,11 @@ def reading(rule: SpikeRule, effects: Sequence[Effect]) -> SpikeRule:
                 factors = m.factors if size is None else (*m.factors, size)
                 gate = AFTER + e.receptor.name
                 terms.append(replace(m, gain=abs(m.gain) * full, factors=factors, gate=gate, tau_e=tau_e, parameter=""))
-    return replace(rule, terms=tuple(terms))
+    widths = {e.parameter for e in effects if isinstance(e, Width)}
+    traces = {
+        n: replace(t, clock=f"width_{t.parameter}") if t.parameter in widths else t for n, t in rule.traces.items()
+    }
+    return replace(rule, traces=traces, terms=tuple(terms))
 
 
 def size_name(e: Tag, m: Term, effects: Sequence[Effect]) -> str | None:
@@ -237,6 +235,7 @@ def told(rule: SpikeRule, effects: Sequence[Effect], concentration: Mapping[str,
         if e.receptor.name not in h:
             h[e.receptor.name] = e.receptor.occupied(concentration[e.receptor.modulator])
     found = {AFTER + e.receptor.name: h[e.receptor.name] for e in effects if isinstance(e, Tag)}
+    found |= {f"width_{e.parameter}": shift(effects, e.parameter, h).exp() for e in effects if isinstance(e, Width)}
     for m in rule.terms:
         for p, power in scales(m).items():
             if any(isinstance(e, Gain) and e.parameter == p for e in effects):

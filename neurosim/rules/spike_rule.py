@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from neurosim.plasticity import Record, Unsupported, column, outer, rank, units
-from neurosim.rules.spike_sides import Part, Seen, Weighted, total
-from neurosim.rules.trains import carried, check_trains, decay_of
+from neurosim.rules.spike_sides import Part, Seen, Weighted, spanned, total
+from neurosim.rules.trains import carried, check_trains, decay_of, varying
 from neurosim.synapses import outer_at, outer_by_patches
-from neurosim.traces import BLOCK, filtered, filtered_back, filtered_end, filtered_nearest
+from neurosim.traces import BLOCK, filtered, filtered_back, filtered_end, filtered_nearest, filtered_varying
 
 Product = tuple[str, tuple[str, ...], "Power | None"]  # event, factors of the large side, f(w)
 
@@ -37,6 +37,7 @@ class Trace:
 
     of: "pre", "post", or a third factor (z then grows by bump times its value). It lasts from one trial to the next in
     every lane; `pooled`: the next trial starts in all lanes from the mean over this one's, whatever the batch's size.
+    clock: a third factor that tau is multiplied by at each step, z <- z exp(-dt / (tau clock)).
     """
 
     of: str
@@ -46,6 +47,7 @@ class Trace:
     bump: float = 1.0
     start: float = 0.0
     pooled: bool = False
+    clock: str | None = None
 
     def __post_init__(self) -> None:
         if not self.tau > 0:
@@ -128,7 +130,10 @@ class SpikeRule:
             "weight": any(m.weight for m in self.terms),
             "batch": any(t.pooled for t in self.traces.values()),
         }
-        return frozenset(named | {t.of for t in self.traces.values()} | {k for k, true in flags.items() if true})
+        clocks = {t.clock for t in self.traces.values() if t.clock}
+        return frozenset(
+            named | clocks | {t.of for t in self.traces.values()} | {k for k, true in flags.items() if true}
+        )
 
     def scaled(self, factor: float) -> SpikeRule:
         """The same rule with every gain times a factor: a rate of learning."""
@@ -143,12 +148,17 @@ class SpikeRule:
         told = {n: v.broadcast_to(T, *v.shape[v.dim() - rec.post.dim() + 1 :]) for n, v in third.items()}
         sides = {"pre": {"pre": rec.pre}, "post": {"post": rec.post, **told}}
         small, large = ("pre", "post") if rec.pre[0].numel() < rec.post[0].numel() else ("post", "pre")
-        decays = {n: decay_of(t.parameter or n, t.tau, rec.dt) for n, t in self.traces.items()}
+        decays = {
+            n: decay_of(t.parameter or n, t.tau, rec.dt)
+            if t.clock is None
+            else varying(rec, t.parameter or n, t.of, t.tau, told[t.clock])
+            for n, t in self.traces.items()
+        }
         read = {f for m in self.terms for f in (*m.factors, m.gate) if f != self._lone(m, large)}
-        read |= {n for n, t in self.traces.items() if t.nearest}
+        read |= {n for n, t in self.traces.items() if t.nearest or t.clock}
         dw: dict[Power | None, Tensor] = {None: torch.zeros_like(rec.weight)}  # by f(w)
         for s in self._spans(0, T, sides[small][small]):
-            few = self._seen({n: x[s] for n, x in sides[small].items()}, z, decays, read)
+            few = self._seen({n: x[s] for n, x in sides[small].items()}, z, spanned(decays, s), read)
             products, at_start = self._small_sides(few, small, large)
             for f, n, x in at_start:
                 dw[f] = dw.get(f, 0) + outer_by_patches(rec, **{small: x, large: z[n]})
@@ -156,7 +166,7 @@ class SpikeRule:
                 x = self._bumps(n, (sides["pre"] | sides["post"])[self.traces[n].of][s])
                 z[n] = filtered_end(x, decays[n], z.get(n, 0.0))
             for t in self._spans(s.start, s.stop, sides[large][large]):
-                many = self._seen({n: x[t] for n, x in sides[large].items()}, z, decays, read)
+                many = self._seen({n: x[t] for n, x in sides[large].items()}, z, spanned(decays, t), read)
                 spikes = sides[large][large][t]
                 at_spikes = outer_at(rec, large, spikes) if any(large in names for _, names, _ in products) else None
                 for (event, names, f), (gain, x) in products.items():
@@ -176,7 +186,8 @@ class SpikeRule:
 
     def _check_told(self, rec: Record, third: Mapping[str, Tensor]) -> None:
         there = {"pre", "post", *self.traces, *third}
-        for f in (*(f for m in self.terms for f in (*m.factors, m.gate)), *(t.of for t in self.traces.values())):
+        of = (f for t in self.traces.values() for f in (t.of, t.clock))
+        for f in (*(f for m in self.terms for f in (*m.factors, m.gate)), *of):
             if f is not None and f not in there:
                 known = ", ".join(sorted(there))
                 raise ValueError(
@@ -209,8 +220,10 @@ class SpikeRule:
         paths = {}
         for n, t in self.traces.items():
             if t.of in activity and n in read:
-                run = filtered_nearest if t.nearest else filtered
-                paths[n] = run(self._bumps(n, activity[t.of]), decays[n], z.get(n, 0.0))
+                run = filtered_varying if t.clock else filtered_nearest if t.nearest else filtered
+                paths[n] = run(
+                    self._bumps(n, activity[t.of]), decays[n], z.get(n, 0.0), *((t.nearest,) if t.clock else ())
+                )
                 z[n] = paths[n][-1]
         return Seen(self.traces, activity, paths, decays)
 
@@ -227,7 +240,7 @@ class SpikeRule:
         """The all-to-all trace that is all of that side of a term at once, if it is so."""
         names = self._sides(m)[side]
         t = self.traces.get(names[0]) if len(names) == 1 and m.gate is None else None
-        return names[0] if t is not None and t.of == side and not t.nearest else None
+        return names[0] if t is not None and t.of == side and not t.nearest and not t.clock else None
 
     def _small_sides(
         self, seen: Seen, small: str, large: str

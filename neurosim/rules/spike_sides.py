@@ -29,7 +29,7 @@ class Seen:
     traces: Mapping[str, Of]
     activity: Mapping[str, Tensor]
     z: Mapping[str, Tensor]
-    decays: Mapping[str, float]
+    decays: Mapping[str, float | Tensor]  # [T, ...] where a time constant varies
 
     def before(self, name: str, event: str) -> bool:
         """Is it a trace read before its bump? Only not so: pre traces at a post spike, and traces of third factors.
@@ -44,8 +44,11 @@ class Seen:
         c, found = 1.0, []
         for f in names:
             before = self.before(f, event)
-            c *= self.decays[f] if before else 1.0
             found.append(self.activity[f] if f not in self.traces else self.z[f][:-1] if before else self.z[f][1:])
+            if before and isinstance(a := self.decays[f], Tensor):
+                found[-1] = a * found[-1]
+            elif before:
+                c *= self.decays[f]
         return c, found
 
     def product(self, names: tuple[str, ...], event: str, like: Tensor) -> tuple[float, Tensor]:
@@ -64,3 +67,8 @@ def total(parts: list[Part]) -> Weighted:
         else:
             x = torch.add(x, first, alpha=more / gain)
     return gain, x
+
+
+def spanned(decays: Mapping[str, float | Tensor], s: slice) -> dict[str, float | Tensor]:
+    """Those of a span of steps."""
+    return {n: a[s] if isinstance(a, Tensor) else a for n, a in decays.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import torch
 from torch import Tensor
 
 from neurosim.neurons import decay
@@ -54,6 +55,17 @@ def decay_of(name: str, tau: float, dt: float | None) -> float:
     if dt is not None and tau < dt:
         raise ValueError(f"{name}: given {tau} ms, less than the step dt = {dt} ms: times are in ms")
     return decay(tau, dt)
+
+
+def varying(rec: Record, name: str, of: str, tau: float, clock: Tensor) -> Tensor:
+    """exp(-dt / (tau clock)), [T, ...]. ValueError where that is below the step, or differs between post units for a trace of
+    pre, which would be one a synapse."""
+    if of == "pre" and clock[0].numel() > clock.shape[1]:
+        raise ValueError(
+            f"{rec.name}: the clock of {name} is given {list(clock.shape)}, of a trace of pre it is one number a lane"
+        )
+    decay_of(name, tau * float(clock.min()), rec.dt)
+    return torch.exp(-float(rec.dt or 1) / (tau * clock))
 
 
 def carried(rec: Record, z: Tensor, lanes: int, rule: str, pooled: bool) -> Tensor:
