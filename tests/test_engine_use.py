@@ -128,6 +128,7 @@ def test_what_is_recorded_must_make_sense(tmp_path):
         ([ns.State(y, "v", [0]), ns.State(y, "v", [2])], "record: State of .* is asked for twice"),
         ([ns.PopulationRate(y, 5), ns.PopulationRate(y, 2)], "record: PopulationRate of .* is asked for twice"),
         (["v"], "record: given 'v', allowed are"),
+        ([ns.Weights(q, 1.0, bins=5)], "bins: given 5, expected the edges"),
     ):
         with pytest.raises(ValueError, match=message):
             net.run(5, record)
@@ -244,6 +245,21 @@ GATED = SpikeRule({"r1": Trace("pre", 20.0)}, (Term(0.1, ("post", "r1"), "dopami
 def test_what_makes_no_sense_is_refused_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_what_multiplies_a_term_is_told_before_a_run():
+    """An untold gain is no gain of 0, which would silently take potentiation away."""
+    net, x, y, _ = small()
+    rule = SpikeRule(
+        {"r1": Trace("pre", 20.0)}, (Term(0.1, ("post", "r1", "gain_A_plus")), Term(0.1, ("post", "r1"), "tag"))
+    )
+    net.connect(x, y, weight=1.0, rule=rule, w_max=9.0)
+    with pytest.raises(ValueError, match="signal: gain_A_plus multiplies a term and was never told"):
+        net.run(5)
+    net.signal(gain_A_plus=1.0)
+    net.run(5)
+    with pytest.raises(ValueError, match=r"gain_A_plus: given \[1. 1.\], a signal is one finite number"):
+        net.signal(gain_A_plus=np.ones(2))
 
 
 def test_a_signal_is_a_finite_number():

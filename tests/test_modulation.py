@@ -251,6 +251,16 @@ def test_bad_input_is_refused():
     narrow, c = (Width(M1, "tau_plus", -9.0),), {"acetylcholine": torch.full((STEPS,), 9.0)}
     with pytest.raises(ValueError, match="tau_plus: given .* ms, less than the step dt = 1.0 ms"):
         dw(reading(rule, narrow), *trains(), told(rule, narrow, c))
+    with pytest.raises(ValueError, match="effects: given Gain.*, expected a tuple of Gain, Width and Tag"):
+        modulated(rule, Gain(M1, "A3_plus", 2.0), {"M1": 1.0})
+    with pytest.raises(ValueError, match="receptor: given 'M1', expected a Receptor"):
+        modulated(rule, (Gain("M1", "A3_plus", 2.0),), {"M1": 1.0})
+    with pytest.raises(ValueError, match="concentration: given 0.1, expected uM by modulator"):
+        doses((Gain(M1, "A3_plus", 2.0),), 0.1)
+    with pytest.raises(ValueError, match="acetylcholine: given float, expected a tensor"):
+        told(rule, (Gain(M1, "A3_plus", 2.0),), {"acetylcholine": 1.0})
+    with pytest.raises(ValueError, match="release: given 5.0, expected uM at each step"):
+        Modulator("dopamine").concentration(5.0, 1.0)
     for bad in ({"EC50": 0.0}, {"n": -1.0}, {"modulator": ""}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             Receptor(**{"name": "M1", "modulator": "acetylcholine", **bad})

@@ -27,7 +27,7 @@ class Environment:
     t: ms. counts [places]: spikes of each neuron since the last call. drive [places]: constant inputs, Hz for Poisson, mV or
     pA for others; neuron i of a population p has the place p.place + i. signal [S]: modulators, in the order of
     `net.signal_names`. memory: float64, the caller's own, kept from call to call and from run to run. Written as for numba:
-    numbers, loops and these arrays.
+    numbers, loops and these arrays. Indices are not checked: one beyond an array's end writes elsewhere, or crashes.
     """
 
     step: Callable[..., None]
@@ -38,7 +38,9 @@ class Environment:
         if not callable(self.step):
             raise ValueError(f"step: given {self.step!r}, it must be a function of t, counts, drive, signal, memory")
         if getattr(self.memory, "dtype", None) != np.float64 or self.memory.ndim != 1:
-            raise ValueError("memory: given something else, it must be a numpy array of float64 with one axis")
+            raise ValueError(
+                f"memory: given {type(self.memory).__name__}, it must be a numpy array of float64 with one axis"
+            )
 
 
 @lru_cache(maxsize=64)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 
 class Network:
-    """Populations and projections, and their run. dt in ms; dtype float64 or float32; same seed, same spikes.
+    """Populations and projections, lists of these names, and their run. dt in ms; dtype float64 or float32; same seed, same
+    spikes.
 
     Eligibility meets the signals at every step, dw = M e dt, or every `gate_every` ms, dw = M e gate_every with M and e as they
     are then: what a synapse costs where many wait for a reward.
@@ -110,7 +111,7 @@ class Network:
         Who: fan_in different pre units for each post unit, or each pair with a probability, or one to one, or a scipy.sparse
         matrix [post, pre] (its entries are the weights), or, with none of them, all to all; autapses: may a neuron reach
         itself (default: no, where pre is post)?
-        weight: a number, one per synapse (sorted by pre, then by post), or a function (generator, number) of them.
+        weight: a number (default 1), one per synapse (sorted by pre, then by post), or a function (generator, number) of them.
         tau_syn: None, the neuron's own (LIF), or one step; onto: "g_e" or "g_i" of ConductanceLIF.
         delay_axonal: ms from a pre spike to its synapses, at least dt (default), a number or one per pre unit;
         delay_dendritic: ms from a post spike back to its synapses, a number or one per post unit; both to the nearest step.
@@ -128,7 +129,7 @@ class Network:
                     f"{name}: given {p!r}{' of another network' if other else ''}{clocks}, it must be of this one"
                 )
         if isinstance(post.neuron, INPUTS):
-            raise ValueError(f"post: given {post!r}, an input population has no synapses")
+            raise ValueError(f"post: given {post!r}, an input population has no incoming synapses")
         ways = {"fan_in": fan_in, "probability": probability, "one_to_one": one_to_one or None, "matrix": matrix}
         if len(given := [n for n, x in ways.items() if x is not None]) > 1:
             raise ValueError(f"{given[1]}: given together with {given[0]}, choose one")
@@ -189,7 +190,9 @@ class Network:
         return list(self.made().signals)
 
     def signal(self, **values: float) -> None:
-        """Modulators from the next step on: net.signal(dopamine=1.0). ValueError for a name that no rule's gate reads."""
+        """What rules are told from the next step on: net.signal(dopamine=1.0); `signal_names` has the names. What a gate reads
+        is 0 until it is told, what multiplies a term must be told before a run. ValueError for a name that no rule reads.
+        """
         ready = self.made()
         for name, value in values.items():
             at = ready.signals.get(name)
@@ -197,8 +200,8 @@ class Network:
             if at is None or of[at] >= 0:
                 known = [n for n, i in ready.signals.items() if of[i] < 0]
                 raise ValueError(f"signal: given {name!r}, the rules of this network read {', '.join(known) or 'none'}")
-            if not np.isfinite(numbers(name, value)):
-                raise ValueError(f"{name}: given {value}, a signal is a finite number")
+            if np.ndim(value) or not np.isfinite(numbers(name, value)):
+                raise ValueError(f"{name}: given {value}, a signal is one finite number")
             ready.gates.signal["value"][at] = value
 
     def run(
@@ -214,7 +217,8 @@ class Network:
         """`duration` ms further. Recorded is what `record` asks for; Ctrl-C ends the run and returns what there is.
 
         ceiling: Hz; a population whose mean rate over 100 ms is above it stops the run with `BlowUp`, as NaN does.
-        each: (ms, function), called with the network every so many ms. environment: a closed loop in the compiled one.
+        each: (ms, function), called with the network every so many ms, first after so many.
+        environment: a closed loop in the compiled one.
         to: a folder without an earlier run's parts, that recordings are streamed to.
         """
         from neurosim.engine.run import run
@@ -232,7 +236,9 @@ class Network:
     ) -> list[tuple[Network, Recording]]:
         """n copies go on from here, each with its own weights and random numbers, side by side; this network stays as it is.
 
-        prepare: called with each copy first, to vary it (its `generator` is its own). Recorded is what `record` asks of this
+        Wiring and potentials are copied: without Poisson inputs the copies do the same, unless `prepare` varies them. prepare:
+        called with each copy first, as lambda net: setattr(net.populations[0], "v", net.generator.uniform(-60, -50, n)).
+        Recorded is what `record` asks of this
         network's populations and projections, of each copy: (copy, recording).
         """
         from neurosim.engine.run import run_replicas

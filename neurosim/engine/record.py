@@ -67,6 +67,8 @@ def check_record(net: Network, record: Sequence[Any]) -> None:
             raise ValueError(f"record: given {r.of!r}, which is not of this network")
         if isinstance(r, State) and not (np.ndim(r.units) == 1 and len(r.units)):
             raise ValueError(f"units: given {r.units!r}, expected a list of units")
+        if isinstance(r, Weights) and r.bins is not None and np.ndim(r.bins) != 1:
+            raise ValueError(f"bins: given {r.bins!r}, expected the edges of the bins")
         key = (type(r), r.of.index, getattr(r, "name", ""))
         if key in asked:
             raise ValueError(f"record: {type(r).__name__} of {r.of!r} is asked for twice in one run")

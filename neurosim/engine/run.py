@@ -43,6 +43,9 @@ def run(
     if to is not None and any(to.glob("part-*.npz")):
         raise ValueError(f"to: {to} holds the parts of another run, give an empty folder")
     ready = net.made()
+    for name, at in ready.signals.items():
+        if np.isnan(ready.gates.signal["value"][at]):
+            raise ValueError(f"signal: {name} multiplies a term and was never told, say net.signal({name}=1.0) first")
     if net.t == 0:
         remember(net)
     rec = Recording(net.t, net.t, folder=to, totals=np.zeros(len(net.populations), np.int64))

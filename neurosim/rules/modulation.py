@@ -98,6 +98,14 @@ def occupancies(effects: Sequence[Effect], given: Mapping[str, float]) -> dict[s
     return {name: float(given.get(name, 0.0)) for name in known}
 
 
+def listed(effects: Sequence[Effect]) -> None:
+    if isinstance(effects, Effect) or not all(isinstance(e, Effect) for e in effects):
+        raise ValueError(f"effects: given {effects!r}, expected a tuple of Gain, Width and Tag: (Gain(...),)")
+    for e in effects:
+        if not isinstance(e.receptor, Receptor):
+            raise ValueError(f"receptor: given {e.receptor!r}, expected a Receptor")
+
+
 def doses(
     effects: Sequence[Effect], concentration: Mapping[str, float], blocked: Iterable[str] = ()
 ) -> dict[str, float]:
@@ -105,6 +113,9 @@ def doses(
 
     ValueError for a modulator that no effect's receptor binds, or a blocked receptor that there is not.
     """
+    listed(effects)
+    if not isinstance(concentration, Mapping):
+        raise ValueError(f"concentration: given {concentration!r}, expected uM by modulator: {{'dopamine': 1.0}}")
     receptors = {e.receptor.name: e.receptor for e in effects}
     known = {r.modulator for r in receptors.values()}
     for name in concentration:
@@ -133,6 +144,7 @@ def parameters(rule: SpikeRule) -> tuple[list[str], list[str]]:
 
 
 def check(rule: SpikeRule, effects: Sequence[Effect]) -> None:
+    listed(effects)
     gains, taus = parameters(rule)
     for e in effects:
         has = taus if isinstance(e, Width) else gains
@@ -221,8 +233,11 @@ def told(rule: SpikeRule, effects: Sequence[Effect], concentration: Mapping[str,
 
     ValueError for a modulator without receptor, or one whose concentration is not given.
     """
+    check(rule, effects)
     bound = {e.receptor.modulator for e in effects}
-    for name in concentration:
+    for name, c in concentration.items():
+        if not isinstance(c, Tensor):
+            raise ValueError(f"{name}: given {type(c).__name__}, expected a tensor [T, ...] of uM")
         if name not in bound:
             raise ValueError(
                 f"{name}: there is no receptor for it among the effects, they bind {', '.join(sorted(bound))}"

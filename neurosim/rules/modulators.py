@@ -31,6 +31,9 @@ class Modulator:
 
     def concentration(self, release: Tensor, dt: float, start: float | None = None) -> Tensor:
         """release [T, ...], uM at each step -> c [T, ...], each after its release. ValueError for a negative c."""
+        release = torch.as_tensor(release, dtype=None if isinstance(release, Tensor) else torch.get_default_dtype())
+        if release.dim() == 0:
+            raise ValueError(f"release: given {float(release)}, expected uM at each step, [T, ...]")
         a, above = decay(self.tau, dt), (self.tonic if start is None else start) - self.tonic
         c = torch.empty_like(release)
         for t, x in enumerate(release):

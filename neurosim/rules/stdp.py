@@ -197,7 +197,8 @@ def symmetric(A: float = 0.01, tau: float = 20.0) -> SpikeRule:
 def inhibitory(eta: float = 1e-2, rho0: float = 3.0, tau: float = 20.0) -> SpikeRule:
     """pre spike: dw = eta (o1 - alpha);   post spike: dw = eta r1;   alpha = 2 rho0 tau.
 
-    On inhibitory synapses (w >= 0 is the strength of inhibition): the post neuron's rate goes to rho0 (Hz).
+    On inhibitory synapses (w >= 0 is the strength of inhibition): the post neuron's rate goes to rho0 (Hz). In the engine that
+    is a ConductanceLIF and onto="g_i"; on a current, whose inhibitory weights are negative, it learns the wrong way.
     Source: Vogels, Sprekeler, Zenke, Clopath & Gerstner 2011, Science 334:1569.
     """
     amplitudes({"eta": eta, "rho0": rho0})
