@@ -1,4 +1,4 @@
-"""Stability against tau_hom: what counts as blown up, on made rates, and that a broken rule is seen on a small network."""
+"""Stability against tau_hom: what counts as blown up, on made rates; a broken rule is seen on a small network."""
 
 import sys
 from dataclasses import replace
@@ -109,7 +109,7 @@ def test_fano_of_known_spikes(zenke):
 
 @pytest.mark.parametrize(("jump", "way"), [(120.0, 1), (0.0, -1), (50.0, 0)])
 def test_when_a_run_ends(small, monkeypatch, jump, way):
-    """3 Hz for 2 s, then another rate: the filter leaves 0.1 .. 60 Hz at FILTER ln((jump - 3) / (jump - bound)) after."""
+    """3 Hz for 2 s, then another rate: 0.1 .. 60 Hz is left FILTER ln((jump - 3) / (jump - bound)) after."""
     calls = []
 
     def scripted(net, exc):
