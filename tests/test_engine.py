@@ -450,7 +450,7 @@ def test_other_bad_input_is_refused():
         net.connect(a, c)
     with pytest.raises(ValueError, match="onto: given None, a conductance synapse acts on 'g_e' or 'g_i'"):
         other.connect(c, c)
-    with pytest.raises(ValueError, match="post: given .* an input population has no synapses"):
+    with pytest.raises(ValueError, match="post: given .* an input population has no incoming synapses"):
         net.connect(a, net.add(2, ns.Poisson()))
     for bad, message in ((0.0, "dt: given 0.0"), (np.nan, "dt: given nan")):
         with pytest.raises(ValueError, match=message):
