@@ -12,7 +12,7 @@ from neurosim.engine.arguments import whole
 from neurosim.engine.build import Ready
 from neurosim.engine.network import Network
 from neurosim.engine.parts import Population
-from neurosim.engine.record import PopulationRate, Recording, Spikes, State, Weights, check_record
+from neurosim.engine.record import PopulationRate, Recording, Spikes, State, Weights
 
 BUFFER = 1 << 16  # spikes kept before they are fetched
 SPAN = 1 << 14  # steps whose bins are kept
@@ -24,7 +24,6 @@ class Listeners:
     """Buffers for what `record` asks for, and how they are emptied."""
 
     def __init__(self, net: Network, ready: Ready, record: Sequence[Any], rec: Recording) -> None:
-        check_record(net, record)
         self.net, self.ready = net, ready
         self.told = arrays.table(arrays.TOLD, net.dtype, len(net.populations))
         self.told["since"] = ready.clock[0]

@@ -5,7 +5,6 @@ at a spike of one side:   dw = sum over groups  f(w) far sum over terms gain nea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from neurosim.plasticity import Unsupported
@@ -91,9 +90,6 @@ def of_signal(rule: SpikeRule, name: str) -> bool:
 
 
 def gate_of(rule: SpikeRule, m: Term) -> str | None:
-    own: Mapping = {**{e: e for e in EVENTS}, **{n: t.of for n, t in rule.traces.items()}}
-    if m.gate is not None and own.get(m.gate) in EVENTS:
+    if m.gate is not None and not of_signal(rule, m.gate):
         raise Unsupported(f"gate: given {m.gate!r}, in the engine only a modulator or its trace is a gate")
-    if m.gate is not None:
-        of_signal(rule, m.gate)
     return m.gate

@@ -65,7 +65,6 @@ class Tables:
         self.taus: list[float] = []  # of eligibility
         self.signals: dict[str, tuple[int, float, float]] = {}  # of, kept, grown
         self.most = 1  # groups of an event
-        self.factors: list[tuple[int, int]] = []  # where in `near` there are signals
         for q in net.projections:
             if q.rule is None:
                 self.event += [(0,) * 6] * 2
@@ -119,7 +118,6 @@ class Tables:
             self.near += [self.found["trace", q.index, (n,)] for n in near]
             self.near += [list(self.signals).index(n) for n in signals]
             self.term.append((first_near, first_factor, len(self.near), gain))
-            self.factors.append((first_factor, len(self.near)))
         power = 0 if f is None else 1 if f.w_max is None else 2
         numbers = (f.mu, f.w0, f.w_max or 0.0) if f else (1.0, 1.0, 0.0)
         self.group.append((far, power, eligible, first, len(self.term), *numbers))
@@ -137,7 +135,7 @@ class Tables:
         for q, name in self.gate:
             records.append((q.index, at, q.wiring.size, names.index(name)))
             at += q.wiring.size
-        multiplies = {names[i] for first, last in self.factors for i in self.near[first:last]}
+        multiplies = {names[i] for _, factor, end, _ in self.term for i in self.near[factor:end]}
         first = lambda n, of: math.nan if n in multiplies and of < 0 else 0.0  # noqa: E731 - NaN: to be told before a run
         signals = [(of, first(n, of), kept, grown) for n, (of, kept, grown) in self.signals.items()]
         return arrays.Gates(
