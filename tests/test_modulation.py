@@ -1,6 +1,7 @@
 """Modulation against closed forms, sums over spike pairs with the modulator written out, and Brian2."""
 
 import warnings
+from dataclasses import replace
 from math import exp
 
 import pytest
@@ -158,8 +159,8 @@ def test_a_time_constant_that_varies_decays_as_the_integral_of_its_inverse(neare
             u, v = pre[:, i].nonzero().flatten().tolist(), post[:, j].nonzero().flatten().tolist()
             up = sum(seen(t, u, age_1, True) * (0.002 + 6e-3 * (1 + float(h[t])) * seen(t, v, age_2, False)) for t in v)
             assert abs(float(got[j, i]) - up + 7e-3 * sum(seen(t, v, age_0, False) for t in u)) < 1e-12
-    halves = [dw_from(reading(rule, effects), pre, post, told(rule, effects, {"acetylcholine": c, "noradrenaline": d}))]
-    assert float((halves[0] - got).abs().max()) < 1e-14
+    third = told(rule, effects, {"acetylcholine": c, "noradrenaline": d})
+    assert float((dw_from(reading(rule, effects), pre, post, third) - got).abs().max()) < 1e-14
 
 
 def dw_from(rule, pre, post, third):
@@ -179,7 +180,7 @@ def test_each_term_has_its_own_eligibility():
     effects = (Tag(BETA, "A_plus", 200.0, 0.02), Tag(D1, "A_minus", 80.0, 0.05))
     (pre, post), c, d = trains(0.03), releases(), releases()
     third = told(rule, effects, {"noradrenaline": c, "dopamine": d})
-    got = dw(reading(replace_forget(rule), effects), pre, post, third)
+    got = dw(reading(replace(rule, forget=True), effects), pre, post, third)
     plain = dw(rule, pre, post)
     for j in range(2):
         for i in range(3):
@@ -205,16 +206,10 @@ def test_a_tag_of_depression_is_filled_where_the_change_depresses():
         ach, dopamine = torch.full((STEPS,), c), torch.zeros(STEPS)
         dopamine[200] = 3.0
         third = told(rule, effects, {"acetylcholine": ach, "dopamine": dopamine})
-        got = float(dw(reading(replace_forget(rule), effects), pre, post, third))
+        got = float(dw(reading(replace(rule, forget=True), effects), pre, post, third))
         at_once = float(dw(modulated(rule, effects, {"M1": c / 0.4}), pre, post))  # half occupied at 0.2 uM
         after = 0.03 * 0.75 * change * exp(-(200 - max(50, 50 + lag)) / 200)
         assert abs(got - at_once - after) < 1e-15
-
-
-def replace_forget(rule):
-    from dataclasses import replace
-
-    return replace(rule, forget=True)
 
 
 # ---------------------------------------------------------------------------------------------- bad input
