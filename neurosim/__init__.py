@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurosim.engine import BlowUp, Environment, Network, PopulationRate, Spikes, SpikeTrains, State, Weights
+    from neurosim.escape import SRM0
     from neurosim.neurons import AdaptiveLIF
     from neurosim.plasticity import (
         Batch,
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AdEx", "AdaptiveLIF", "Batch", "BlowUp", "ConductanceLIF", "Credit", "Environment", "Gradient", "Izhikevich", "LIF",
-    "Layer", "Learner", "Network", "Poisson", "PopulationRate", "Rate", "Recipe", "Record", "Rule", "SpikeTrains", "Spikes",
-    "State", "Trial", "Weights", "alignment", "outer", "play",
+    "Layer", "Learner", "Network", "Poisson", "PopulationRate", "Rate", "Recipe", "Record", "Rule", "SRM0", "SpikeTrains",
+    "Spikes", "State", "Trial", "Weights", "alignment", "outer", "play",
 ]  # fmt: skip
 PLACES = {
     "neurosim.engine": (
@@ -40,6 +41,7 @@ PLACES = {
         "State",
         "Weights",
     ),
+    "neurosim.escape": ("SRM0",),
     "neurosim.neurons": ("AdaptiveLIF",),
     "neurosim.spiking": ("AdEx", "ConductanceLIF", "Izhikevich", "LIF", "Poisson"),
 }

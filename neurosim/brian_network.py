@@ -19,6 +19,7 @@ import numpy as np
 from neurosim.brian_neurons import NeuronCode, Quantity, neuron_code
 from neurosim.brian_rules import SynapseCode, synapse_code
 from neurosim.engine.parts import INPUTS, Population, Projection, SpikeTrains
+from neurosim.escape import SRM0
 from neurosim.record import Unsupported
 from neurosim.spiking import LIF, AdEx, ConductanceLIF
 
@@ -104,6 +105,8 @@ def population_code(
             time, unit = drawn
         steps = np.rint(np.asarray(time) / dt).astype(int)
         return PopulationCode(p.n, None, {}, steps, np.asarray(unit, int))
+    if isinstance(p.neuron, SRM0):
+        raise Unsupported(f"{p!r}: its spikes are drawn, and Brian2 draws numbers of its own; print the neuron alone")
     code = driven(p.neuron, dict(channels.values()))
     unit = code.states["v"]
     values = {"drive": (p.first_drive, "pA" if isinstance(p.neuron, ConductanceLIF) else code.drive["u"])}

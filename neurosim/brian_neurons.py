@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from neurosim.escape import SRM0
 from neurosim.neurons import AdaptiveLIF, Neuron, Rate, Sigmoid, ThresholdLinear, identity
 from neurosim.record import Unsupported
 from neurosim.spiking import LIF, STEEPEST, AdEx, ConductanceLIF, Izhikevich, Poisson
@@ -172,7 +173,18 @@ def poisson(n: Poisson) -> NeuronCode:
     return NeuronCode(model, "exact", "rand() < v", drive={"u": "Hz"}, states={"v": ""})
 
 
+def srm0(n: SRM0) -> NeuronCode:
+    fixed = constants(n, tau_m="ms", tau_s="ms", chi="mV", theta="mV", Delta_u="mV", rho0="Hz")
+    fixed["J"] = Quantity(n.eps0 / n.tau_s, "mV")
+    model = "dv/dt = (I - v)/tau_m : volt\ndI/dt = -I/tau_s : volt"
+    drawn = f"rand() < 1 - exp(-rho0*dt*exp(clip((v - theta)/Delta_u, -inf, {STEEPEST:g})))"
+    return NeuronCode(
+        model, "exact", drawn, "v = chi\nI = 0*mV", "", {}, {"before_groups": "I += u(t, i)*J"}, fixed, {"u": ""},
+        {"v": "mV", "I": "mV"},
+    )  # fmt: skip
+
+
 PRINTED: Mapping[type, Callable[[Any], NeuronCode]] = {
     LIF: lif, ConductanceLIF: conductance_lif, AdaptiveLIF: adaptive_lif, AdEx: adex, Izhikevich: izhikevich, Rate: rate,
-    Poisson: poisson,
+    Poisson: poisson, SRM0: srm0,
 }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "neurosim"
-CORE = ("plasticity", "trial", "record", "synapses", "neurons", "spiking", "traces", "checkpoint")
+CORE = ("plasticity", "trial", "record", "synapses", "neurons", "spiking", "escape", "traces", "checkpoint")
 
 
 def module_of(path):

@@ -8,6 +8,7 @@ import numpy as np
 
 from neurosim.engine.arrays import Array
 from neurosim.engine.wiring import Wiring
+from neurosim.escape import SRM0
 from neurosim.rules.spike_rule import SpikeRule
 from neurosim.spiking import LIF, ConductanceLIF
 
@@ -98,6 +99,10 @@ def channel_of(neuron: Any, tau_syn: float | None, onto: str | None, dt: float) 
         return onto, tau
     if onto is not None:
         raise ValueError(f"onto: given {onto!r}, only synapses onto ConductanceLIF choose what they act on")
+    if isinstance(neuron, SRM0):
+        if tau_syn not in (None, neuron.tau_s):
+            raise ValueError(f"tau_syn: given {tau_syn} ms, that of SRM0 is the neuron's tau_s, {neuron.tau_s} ms")
+        return neuron.tau_s, neuron.tau_s
     tau = neuron.tau_syn if tau_syn is None and isinstance(neuron, LIF) else tau_syn
     if tau is not None and not tau >= dt:
         raise ValueError(f"tau_syn: given {tau} ms, it must be at least dt = {dt} ms: times are in ms")

@@ -17,7 +17,7 @@ Array = NDArray[Any]
 BLOCK = 64  # neurons whose threshold is asked at once
 
 # kinds of population
-LIF, CONDUCTANCE, ADEX, IZHIKEVICH, ADAPTIVE, POISSON, TRAINS = range(7)
+LIF, CONDUCTANCE, ADEX, IZHIKEVICH, ADAPTIVE, ESCAPE, POISSON, TRAINS = range(8)
 
 # fields that are whole numbers, and fields of the network's type
 POPULATION = (

@@ -36,6 +36,7 @@ class Ready(NamedTuple):
     tally: Array  # [places]: spikes since an environment's last turn
     signals: dict[str, int]  # name: its place in gates.signal
     rows: dict[Any, int]  # ("channel", population, key) or ("trace", projection, name): a row of z
+    starts: list[tuple[int, int, float]]  # where z begins with something else than 0: at, size, value
 
 
 def padded(n: int) -> int:
@@ -83,7 +84,20 @@ def build(net: Network) -> Ready:
         np.random.SeedSequence([net.seed, 1]).generate_state(2, np.uint64), np.zeros(places // BLOCK + 1, np.int32),
         np.zeros(max(1, tables.most, len(tables.gate)), F), np.zeros(places, np.int64),
         {n: i for i, n in enumerate(tables.signals)}, found,
+        [(h["at"], h["size"], start) for h, (_, _, start, _) in zip(row, rows.rest, strict=True) if start],
     )  # fmt: skip
+
+
+def rest(net: Network) -> None:
+    """What is kept of the past, as before the first run."""
+    ready = net.made()
+    cells, first, z, signal = ready.cells, neurons(net), ready.decays.z.reshape(-1), ready.gates.signal
+    cells.v[:], cells.x[:], cells.last[:], cells.count[:] = first.v, first.x, first.last, 0
+    cells.population["held_first"], cells.population["held_count"] = 0, 0
+    z[:], ready.gates.e[:], ready.tally[:], ready.clock[1] = 0, 0, 0, 0
+    for at, size, start in ready.starts:
+        z[at : at + size] = start
+    signal["value"][signal["of"] >= 0] = 0
 
 
 def longest(net: Network) -> int:

@@ -27,12 +27,14 @@ class Environment:
     t: ms. counts [places]: spikes of each neuron since the last call. drive [places]: constant inputs, Hz for Poisson, mV or
     pA for others; neuron i of a population p has the place p.place + i. signal [S]: modulators, in the order of
     `net.signal_names`. memory: float64, the caller's own, kept from call to call and from run to run. Written as for numba:
-    numbers, loops and these arrays. Indices are not checked: one beyond an array's end writes elsewhere, or crashes.
+    numbers, loops and these arrays. ends: a place in memory; a run sets it to 0 as it begins, and ends once the step has set
+    it to something else (a trial is over). Indices are not checked: one beyond an array's end writes elsewhere, or crashes.
     """
 
     step: Callable[..., None]
     every: float
     memory: Array
+    ends: int | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.step):
@@ -41,6 +43,12 @@ class Environment:
             raise ValueError(
                 f"memory: given {type(self.memory).__name__}, it must be a numpy array of float64 with one axis"
             )
+        if self.ends is not None and not 0 <= self.ends < len(self.memory):
+            raise ValueError(f"ends: given {self.ends}, memory has the places 0 to {len(self.memory) - 1}")
+
+    @property
+    def ended(self) -> bool:
+        return self.ends is not None and bool(self.memory[self.ends])
 
 
 @lru_cache(maxsize=64)

@@ -16,13 +16,14 @@ from neurosim.engine.arrays import Array
 from neurosim.engine.network import Network
 from neurosim.engine.parts import Projection, SpikeTrains
 from neurosim.engine.wiring import Wiring
+from neurosim.escape import SRM0
 from neurosim.neurons import AdaptiveLIF
 from neurosim.rules.spike_rule import Power, SpikeRule, Term, Trace
 from neurosim.spiking import LIF, AdEx, ConductanceLIF, Izhikevich, Poisson
 
 FORMAT = "neurosim network 2"
 VALUES = {c.__name__: c for c in (
-    AdEx, AdaptiveLIF, ConductanceLIF, Izhikevich, LIF, Poisson, SpikeTrains, Power, SpikeRule, Term, Trace,
+    AdEx, AdaptiveLIF, ConductanceLIF, Izhikevich, LIF, Poisson, SRM0, SpikeTrains, Power, SpikeRule, Term, Trace,
 )}  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from neurosim.engine import integrate
-from neurosim.engine.arrays import ADAPTIVE, ADEX, BLOCK, CONDUCTANCE, IZHIKEVICH, LIF, POISSON
-from neurosim.engine.integrate import RESET, THRESHOLD, compiled
+from neurosim.engine.arrays import ADAPTIVE, ADEX, BLOCK, CONDUCTANCE, ESCAPE, IZHIKEVICH, LIF, POISSON
+from neurosim.engine.integrate import RESET, THRESHOLD, compiled, random
 
 
 @compiled
@@ -49,6 +50,8 @@ def integrated(
                 integrate.izhikevich(v, x, current, here.substeps, par, flags)
             elif here.kind == ADAPTIVE:
                 integrate.adaptive(v, x, current, par, flags)
+            elif here.kind == ESCAPE:
+                integrate.lif_one(v, current, par.dtype.type(1), par, flags)  # its threshold, -inf, lets all be asked
     for c in range(first, last):
         if row[c].instant:
             at = row[c].at // BLOCK
@@ -58,7 +61,7 @@ def integrated(
 @compiled
 def fired(
     p: int, t: int, slot: int, population: Any, par: Any, v: Any, x: Any, last: Any, held: Any, spikes: Any, count: Any,
-    flags: Any,
+    flags: Any, row: Any, z: Any, random_state: Any, others: Any,
 ) -> None:  # fmt: skip
     """The spikes of population p at step t, and their resets; v of neurons that are held goes back to its reset."""
     here, par = population[p], par[p]
@@ -77,6 +80,10 @@ def fired(
         for i in range(b * BLOCK, min(b * BLOCK + BLOCK, n)):
             m = start + i
             bound = threshold + par[5] * x[m] if adaptive else threshold
+            if others is not None:
+                if here.kind == ESCAPE:  # rho dt > -log U, U uniform: a threshold that is drawn
+                    drawn = math.log(-math.log(random(random_state)) / par[7])
+                    bound = par.dtype.type(par[5] + par[6] * drawn)
             if v[m] > bound and t - last[m] >= hold:
                 spikes[slot, start + found] = i
                 found += 1
@@ -87,6 +94,10 @@ def fired(
                 else:
                     v[m] = reset
                     x[m] += jump
+                if others is not None:
+                    if here.kind == ESCAPE:  # the input of before is forgotten
+                        for c in range(here.channel, here.channel_end):
+                            z[row[c].at + i] = 0
                 if hold > 1:
                     at = first + many
                     held[start + (at if at < n else at - n)] = m

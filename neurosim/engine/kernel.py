@@ -74,13 +74,15 @@ def advance(
     steps: int, clock: Any, depth: int, rebase: int, gate_steps: int, dt: float, room: int, cells: Any, wires: Any,
     rules: Any, decays: Any, gates: Any, seen: Any, random_state: Any, flags: Any, c: Any, others: Any, inputs: Any,
     dense: Any, general: Any, environment: Any, every: int, levels: Any, tally: Any, memory: Any,
+    ends: int,
 ) -> int:  # fmt: skip
     """Up to `steps` steps from clock = [t, steps since the last rebase]; fewer where the spikes' buffer might not do.
 
     gate_steps: how many from one meeting of eligibility and signals to the next.
     None where a network has no such thing, which is then not compiled: others (neurons that are not LIF), inputs, dense
     (projections), general (rules that are more than one additive group at each event; they alone have gates).
-    environment: None or a function, called every so many steps; tally: spikes since its last turn.
+    environment: None or a function, called every so many steps; tally: spikes since its last turn; the loop ends once
+    memory[ends] is set, if ends is not -1.
     """
     population, par, drive, v2, x2, current, last, held, chance, spikes, count, train_step, train_unit = cells
     projection, delays, delay_pre, delay_post, rows, targets, columns, sources, wheres, w = wires
@@ -105,7 +107,9 @@ def advance(
                     given(p, t, slot, population, chance, last, spikes, count, train_step, train_unit, random_state)
             else:
                 integrated(p, k, population, par, drive, v2, x2, current, row, down, z2, flags, others)
-                fired(p, t, slot, population, par, v, x, last, held, spikes, count, flags)
+                fired(
+                    p, t, slot, population, par, v, x, last, held, spikes, count, flags, row, z, random_state, others
+                )  # fmt: skip
         k += 1  # what is kept multiplied by exp(+t / tau): the last step's bumps were one step ago
         for q in range(len(projection)):
             if projection[q].plastic:
@@ -136,4 +140,7 @@ def advance(
                     environment, t + 1, dt, population, drive.reshape(drive.size), chance, signal, levels, tally, memory
                 )
         clock[0], clock[1] = t + 1, k
+        if environment is not None:
+            if ends >= 0 and memory[ends] != 0:
+                return step + 1
     return steps

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from neurosim.engine import arrays
+from neurosim.escape import SRM0
 from neurosim.neurons import AdaptiveLIF, decay
 from neurosim.plasticity import Unsupported
 from neurosim.spiking import LIF, AdEx, ConductanceLIF, Izhikevich, Poisson, response
@@ -54,8 +56,15 @@ def adaptive(n: AdaptiveLIF, dt: float) -> Kind:
     )
 
 
+def escape(n: SRM0, dt: float) -> Kind:
+    a = decay(n.tau_m, dt)
+    par = [-math.inf, n.chi, 1 - a, a, 0.0, n.theta, n.Delta_u, n.rho0 * dt / 1000]
+    return Kind(arrays.ESCAPE, par, 0.0, 0.0, 0.0)
+
+
 KINDS: dict[type, Callable[[Any, float], Kind]] = {
     LIF: lif, ConductanceLIF: conductance, AdEx: adex, Izhikevich: izhikevich, AdaptiveLIF: adaptive,
+    SRM0: escape,
     Poisson: lambda n, dt: Kind(arrays.POISSON, [0.0], 0.0, 0.0, 0.0),
 }  # fmt: skip
 
@@ -66,7 +75,9 @@ def kind_of(neuron: Any, dt: float) -> Kind:
 
 
 def factor_of(neuron: Any, tau: float | None, dt: float) -> float:
-    """What a channel's value at the start of a step counts by: for LIF the exact solution, for others as it is."""
+    """What a channel's value at the start of a step counts by: for LIF and SRM0 the exact solution, for others as it is."""
+    if isinstance(neuron, SRM0):
+        return neuron.eps0 / neuron.tau_s * response(neuron.tau_m, neuron.tau_s, dt)
     if not isinstance(neuron, LIF):
         return 1.0
     a = decay(neuron.tau_m, dt)

@@ -5,7 +5,8 @@
     rec = net.run(1000, record=[Spikes(exc)])
 
 Neurons and rules are the values that run on tensors. Here weights change at every spike, within their bounds. Times in ms,
-rates in Hz, weights in the unit of what they add to: mV for LIF, nS for ConductanceLIF, pA for AdEx, mV/ms for Izhikevich.
+rates in Hz, weights in the unit of what they add to: mV for LIF, nS for ConductanceLIF, pA for AdEx, mV/ms for Izhikevich, pure
+numbers for SRM0.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Network:
                 raise ValueError(
                     f"time: given two spikes of one unit within a step, dt = {self.dt} ms, which holds one"
                 )
-        for field in ("tau_m", "tau_w", "tau_a", "tau_e", "tau_i", "tau_syn"):
+        for field in ("tau_m", "tau_w", "tau_a", "tau_e", "tau_i", "tau_s", "tau_syn"):
             tau = getattr(neuron, field, None)
             if tau is not None and tau < self.dt:
                 raise ValueError(f"{field}: given {tau} ms, less than the step dt = {self.dt} ms: times are in ms")
@@ -218,7 +219,7 @@ class Network:
 
         ceiling: Hz; a population whose mean rate over 100 ms is above it stops the run with `BlowUp`, as NaN does.
         each: (ms, function), called with the network every so many ms, first after so many.
-        environment: a closed loop in the compiled one.
+        environment: a closed loop in the compiled one; it may end the run.
         to: a folder without an earlier run's parts, that recordings are streamed to.
         """
         from neurosim.engine.run import run
@@ -244,6 +245,19 @@ class Network:
         from neurosim.engine.run import run_replicas
 
         return run_replicas(self, n, duration, record, prepare, workers)
+
+    def replicas(self, n: int) -> list[Network]:
+        """n such copies, to be run as you like: the compiled loop holds no lock, so threads run side by side."""
+        from neurosim.engine.run import replica
+
+        return [replica(self, k) for k in range(count("n", n, 1))]
+
+    def rest(self) -> None:
+        """As before the first run: potentials, currents, traces and eligibility, no spikes on their way. Weights, drives, told
+        signals, random numbers and the clock go on."""
+        from neurosim.engine.build import rest
+
+        rest(self)
 
     def save(self, path: Path | str) -> None:
         """All of it, to go on from bit for bit; .npz, without pickle."""

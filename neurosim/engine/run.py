@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from neurosim.engine import arrays, kernel
-from neurosim.engine.arguments import count, numbers, whole
+from neurosim.engine.arguments import numbers, whole
 from neurosim.engine.build import Ready
 from neurosim.engine.environment import Environment, compiled_step
 from neurosim.engine.kinds import kind_of
@@ -73,13 +73,15 @@ def run(
             elif spent > PIECE:
                 piece = max(1, piece // 2)
             progress.show(done)
+            if environment is not None and environment.ended:
+                break
     except KeyboardInterrupt:  # by `each`, or a second Ctrl-C
         rec.interrupted = True
     finally:
         stop.close()
         progress.close()
         rec.write()
-    rec.interrupted |= stop.asked and done < total
+    rec.interrupted |= stop.asked and done < total and not (environment is not None and environment.ended)
     return rec
 
 
@@ -120,15 +122,18 @@ class Loop:
         kinds, projection = ready.cells.population["kind"], ready.wires.projection
         others, inputs = ((kinds > arrays.LIF) & (kinds < arrays.POISSON)).any(), (kinds >= arrays.POISSON).any()
         there = (others, inputs, projection["dense"].any(), (projection["plastic"] == 2).any())
-        step, every, memory = None, 1, np.zeros(0)
+        step, every, memory, ends = None, 1, np.zeros(0), -1
         if environment is not None:
             step, every = compiled_step(environment.step, net.dtype), whole("every", environment.every, net.dt, 1)
             memory = environment.memory
+            if environment.ends is not None:
+                ends = environment.ends
+                memory[ends] = 0
         self.arguments = (
             ready.clock, ready.depth, ready.rebase, net.gate_steps, net.dt, ready.room, ready.cells, ready.wires,
             ready.rules, ready.decays, ready.gates, seen, ready.random_state, ready.flags, ready.scalars,
             *(True if x else None for x in there), step, every, np.zeros(len(ready.gates.signal), net.dtype),
-            ready.tally, memory,
+            ready.tally, memory, ends,
         )  # fmt: skip
 
     def advance(self, steps: int) -> int:
@@ -256,7 +261,7 @@ def run_replicas(
     workers: int,
 ) -> list[tuple[Network, Recording]]:
     check_record(net, record)
-    nets = [replica(net, k) for k in range(count("n", n, 1))]
+    nets = net.replicas(n)
     for new in nets:
         if prepare is not None:
             prepare(new)
