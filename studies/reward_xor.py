@@ -25,6 +25,8 @@ differences; inhibitory inputs being half of each bit's is the re-run's choice, 
 The engine runs it exactly, at two steps a millisecond: all neurons fire at even steps, their spikes arrive at odd ones, and
 there they meet the reward that the even step earned. A pair at the same ms counts 0 in zeta (P+ gives 1, P- takes 1); the trace
 `now`, 1 at a pre spike and to the sixth power nothing 1 ms later, takes what the engine's order, pre before post, leaves of it.
+One difference stays, in MSTDP alone: a weight is clipped after what its pre spike does and again after what its post spike
+does, not once after both, which shows in the few pairs within 1 ms that meet a bound.
 """
 
 from collections.abc import Mapping, Sequence
