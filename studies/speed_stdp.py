@@ -52,8 +52,8 @@ TAU, PAIR = 20.0, "pair, as theirs"
 
 theirs_in_steps = -1 / math.log(1 - 1 / TAU)  # exp(-1 / this) = 1 - 1 / TAU
 rules = {  # Pfister & Gerstner 2006, all-to-all: the hippocampal full set, the cortical minimal one
-    "triplet, full": triplet(6.1e-3, 6.7e-3, 1.6e-3, 1.4e-3, 946.0, 27.0),
-    "triplet, minimal": triplet(0.0, 6.5e-3, 7.1e-3, 0.0, 101.0, 114.0),
+    "triplet, full": triplet(6.1e-3, 6.7e-3, 1.6e-3, 1.4e-3, tau_x=946.0, tau_y=27.0),
+    "triplet, minimal": triplet(0.0, 6.5e-3, 7.1e-3, 0.0, tau_x=101.0, tau_y=114.0),
     PAIR: SpikeRule(
         {"r1": Trace("pre", theirs_in_steps), "o1": Trace("post", theirs_in_steps)},
         (Term(0.01, ("post", "r1")), Term(-0.0105, ("pre", "o1")), Term(-0.0105, ("pre", "post"))),

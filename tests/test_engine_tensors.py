@@ -12,8 +12,8 @@ from torch import nn
 
 from neurosim.engine import Network, Spikes, SpikeTrains
 from neurosim.plasticity import Record
-from neurosim.rules.modulation import Gain, Receptor, Tag, reading, told
-from neurosim.rules.stdp import triplet
+from neurosim.rules.modulation import Gain, Receptor, Tag, Width, reading, told
+from neurosim.rules.stdp import pair, triplet
 from neurosim.spiking import LIF
 from tests.engine_nets import RULES, SIGNALS
 
@@ -92,12 +92,28 @@ def test_an_additive_rule_is_one_trial_of_what_ran(name):
     assert change.abs().max() > 0.1
 
 
-def test_a_rule_under_two_modulators_in_time_is_its_trial():
-    """`reading` and `told`: gains at the spikes, tags after them, of signals that are set at every step."""
-    m1, beta = Receptor("M1", "acetylcholine", EC50=0.2, n=2.0), Receptor("beta", "noradrenaline", EC50=1.0)
-    effects = (Gain(m1, "A3_plus", -2.0), Gain(beta, "A3_plus", 3.0), Gain(beta, "A2_minus", 0.5),
-               Tag(m1, "A2_minus", 60.0, 0.05), Tag(beta, "A3_plus", 150.0, -0.02))  # fmt: skip
-    plain, steps, g = triplet(A3_plus=0.12, A2_minus=0.15), 1200, np.random.default_rng(3)
+FULL, MINIMAL = triplet(0.02, 0.12, 0.1, 0.02), triplet(A3_plus=0.12, A2_minus=0.15)
+M1, BETA = Receptor("M1", "acetylcholine", EC50=0.2, n=2.0), Receptor("beta", "noradrenaline", EC50=1.0)
+GAINS = (Gain(M1, "A3_plus", -2.0), Gain(BETA, "A3_plus", 3.0), Gain(BETA, "A2_minus", 0.5),
+         Tag(M1, "A2_minus", 60.0, 0.05), Tag(BETA, "A3_plus", 150.0, -0.02))  # fmt: skip
+WIDTHS = Width(M1, "tau_plus", 0.7), Width(BETA, "tau_plus", -0.8), Width(BETA, "tau_y", -0.5)
+TWENTYFOLD = Width(M1, "tau_plus", 3.0), Width(BETA, "tau_plus", -3.0), Width(M1, "tau_minus", -3.0)
+
+
+@pytest.mark.parametrize(
+    ("plain", "effects"),
+    (
+        (MINIMAL, GAINS),
+        (MINIMAL, GAINS + WIDTHS),
+        (FULL, GAINS + WIDTHS),
+        (pair(0.2, 0.21), TWENTYFOLD),
+        (FULL, TWENTYFOLD),
+    ),
+    ids=("gains and tags", "widths too", "full, widths too", "pair, widths alone", "full, widths alone"),
+)
+def test_a_rule_under_two_modulators_in_time_is_its_trial(plain, effects):
+    """`reading` and `told`: gains at the spikes, tags after them, time constants, of signals that are set at every step."""
+    steps, g = 1200, np.random.default_rng(3)
     c = {n: torch.tensor((g.random(steps) < 0.1) * g.random(steps)) for n in ("acetylcholine", "noradrenaline")}
     rule, third = reading(plain, effects), told(plain, effects, c)
     net, x = Network(dt=DT, seed=2), (g.random((steps, PRE)) < 0.03).astype(float)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -254,12 +255,44 @@ def test_what_multiplies_a_term_is_told_before_a_run():
         {"r1": Trace("pre", 20.0)}, (Term(0.1, ("post", "r1", "gain_A_plus")), Term(0.1, ("post", "r1"), "tag"))
     )
     net.connect(x, y, weight=1.0, rule=rule, w_max=9.0)
-    with pytest.raises(ValueError, match="signal: gain_A_plus multiplies a term and was never told"):
+    with pytest.raises(ValueError, match="signal: gain_A_plus multiplies a term or a time constant and was never"):
         net.run(5)
     net.signal(gain_A_plus=1.0)
     net.run(5)
     with pytest.raises(ValueError, match=r"gain_A_plus: given \[1. 1.\], a signal is one finite number"):
         net.signal(gain_A_plus=np.ones(2))
+
+
+def varying(dtype=np.float64):
+    net, x, y, _ = small(dtype=dtype)
+    y.drive = 20.0
+    clocked = {n: replace(t, clock="width") for n, t in pair(0.1, 0.1).traces.items()}
+    q = net.connect(x, y, weight=1.0, rule=replace(pair(0.1, 0.1), traces=clocked), w_max=9.0)
+    return net, q
+
+
+def restless(t, counts, drive, signal, memory):
+    signal[0] = memory[int(t) % 4]
+
+
+@pytest.mark.parametrize("dtype", (np.float64, np.float32))
+def test_time_constants_that_vary_go_on_from_a_file_and_in_replicas(tmp_path, dtype):
+    """Bit for bit; and whatever an environment sets, a time constant is dt at least."""
+    net, q = varying(dtype)
+    with pytest.raises(ValueError, match="signal: width multiplies a term or a time constant and was never told"):
+        net.run(10)
+    with pytest.raises(ValueError, match=r"width: given 0.01, a time constant would be below dt; at least 0.05"):
+        net.signal(width=0.01)
+    net.signal(width=1.0)
+    world = lambda: ns.Environment(restless, every=1.0, memory=np.array([0.06, 3.0, 0.0, -2.0]))  # noqa: E731
+    net.run(171, environment=world())
+    net.save(tmp_path / "net.npz")
+    loaded, (copy,) = ns.Network.load(tmp_path / "net.npz"), net.replicas(1)
+    copy.made().random_state[:] = net.made().random_state
+    for other in (net, loaded, copy):
+        other.run(200, environment=world())
+    assert np.isfinite(q.w).all() and q.w.std() > 0.01
+    assert np.array_equal(loaded.projections[1].w, q.w) and np.array_equal(copy.projections[1].w, q.w)
 
 
 def test_a_signal_is_a_finite_number():

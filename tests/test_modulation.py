@@ -10,7 +10,7 @@ from torch import nn
 
 from neurosim.engine.rules import compiled
 from neurosim.plasticity import Record, Unsupported
-from neurosim.rules import modulators, presets
+from neurosim.rules import SpikeRule, Term, Trace, modulators, presets
 from neurosim.rules.homeostasis import homeostatic_triplet
 from neurosim.rules.modulation import Gain, Modulator, Receptor, Tag, Width, doses, modulated, reading, told
 from neurosim.rules.stdp import inhibitory, pair, triplet
@@ -241,8 +241,9 @@ def test_bad_input_is_refused():
         modulated(rule, (Gain(M1, "A3_plus", 2.0),), {"M1": 1.2})
     with pytest.raises(ValueError, match="blocked: given 'M2', the effects act through M1"):
         doses((Gain(M1, "A3_plus", 2.0),), {"acetylcholine": 1.0}, blocked=("M2",))
-    with pytest.raises(Unsupported, match="clock: r1 has a time constant that varies, which the engine does not run"):
-        compiled(reading(rule, (Width(M1, "tau_plus", 0.5),)))
+    slow = SpikeRule({"D": Trace("dopamine", 50.0, clock="ACh")}, (Term(1.0, ("post",), "D"),))
+    with pytest.raises(Unsupported, match="clock: D is the trace of a modulator, whose time constant does not vary in"):
+        compiled(slow)
     narrow, c = (Width(M1, "tau_plus", -9.0),), {"acetylcholine": torch.full((STEPS,), 9.0)}
     with pytest.raises(ValueError, match="tau_plus: given .* ms, less than the step dt = 1.0 ms"):
         dw(reading(rule, narrow), *trains(), told(rule, narrow, c))

@@ -44,6 +44,8 @@ BUMP = (("row", "nearest"), ("by",))
 PRODUCT = (("row", "part", "part_end"), ())
 GATE = (("projection", "at", "size", "signal"), ())
 SIGNAL = (("of",), ("value", "kept", "grown"))  # of: the signal whose trace it is; -1: set from outside
+CLOCKED = (("row", "part", "part_end"), ("rate",))  # a row whose decay varies: rate is that of its parts that do not
+PART = (("signal",), ("rate",))  # of a clocked row: a trace, its tau multiplied by the signal
 WATCH = (("place", "what"), ())  # what: 0 v, 1 x, 2 + row of z
 TOLD = (
     ("listen", "bin", "since", "total"),
@@ -79,6 +81,8 @@ class Decays(NamedTuple):
     up: Array  # [R, rebase + 1]
     down: Array
     z: Array  # [blocks, BLOCK]
+    clocked: Array  # rows whose `up` and `down` are written step by step
+    part: Array
 
 
 class Wires(NamedTuple):

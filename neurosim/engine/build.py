@@ -9,7 +9,7 @@ import numpy as np
 from neurosim.engine import arrays, rules
 from neurosim.engine.arrays import BLOCK, Array
 from neurosim.engine.kinds import factor_of, kind_of
-from neurosim.engine.tables import Rows, Tables, powers
+from neurosim.engine.tables import Rows, Tables, filled, powers
 from neurosim.spiking import steps_of
 
 if TYPE_CHECKING:
@@ -78,9 +78,11 @@ def build(net: Network) -> Ready:
         spikes=np.zeros((depth, places), np.int32), count=np.zeros((depth, len(net.populations)), np.int64)
     )
     row, z = rows.laid_out(F)
+    varying = filled(arrays.CLOCKED, F, tables.clocked), filled(arrays.PART, F, tables.varying)
+    decays = arrays.Decays(row, *powers(rows.rate, dt, rebase, F), z, *varying)
     return Ready(
-        depth, rebase, sum(p.n for p in net.populations), cells, wires(net, found), tables.rules(F),
-        arrays.Decays(row, *powers(rows.rate, dt, rebase, F), z), tables.gates(dt, rebase, F), np.zeros(2, np.int64),
+        depth, rebase, sum(p.n for p in net.populations), cells, wires(net, found), tables.rules(F), decays,
+        tables.gates(dt, rebase, F), np.zeros(2, np.int64),
         np.random.SeedSequence([net.seed, 1]).generate_state(2, np.uint64), np.zeros(places // BLOCK + 1, np.int32),
         np.zeros(max(1, tables.most, len(tables.gate)), F), np.zeros(places, np.int64),
         {n: i for i, n in enumerate(tables.signals)}, found,

@@ -55,6 +55,8 @@ def states(net: Network) -> dict[str, Array]:
     found |= {"eligibility": ready.gates.e, "signal": ready.gates.signal["value"]}
     for name in ("drive", "v", "x", "last", "held", "chance", "spikes", "count"):
         found[name] = getattr(ready.cells, name)
+    if len(ready.decays.clocked):
+        found |= {"up": ready.decays.up, "down": ready.decays.down}
     return found | {n: ready.cells.population[n] for n in ("train_at", "most", "driven", "held_first", "held_count")}
 
 

@@ -14,7 +14,9 @@ from typing import Any
 from neurosim.engine.arrays import POISSON, TRAINS
 from neurosim.engine.fire import fired, given, integrated
 from neurosim.engine.integrate import compiled, kept
-from neurosim.engine.spread import arrivals, awaited, gated, heard, rebased, returns
+from neurosim.engine.spread import arrivals, awaited, clocked, gated, heard, rebased, returns
+
+FULL = 1e13  # exp(30): what is kept multiplied by more is brought back, where a time constant varies
 
 
 @compiled
@@ -73,21 +75,22 @@ def met(
 def advance(
     steps: int, clock: Any, depth: int, rebase: int, gate_steps: int, dt: float, room: int, cells: Any, wires: Any,
     rules: Any, decays: Any, gates: Any, seen: Any, random_state: Any, flags: Any, c: Any, others: Any, inputs: Any,
-    dense: Any, general: Any, environment: Any, every: int, levels: Any, tally: Any, memory: Any,
+    dense: Any, general: Any, varying: Any, environment: Any, every: int, levels: Any, tally: Any, memory: Any,
     ends: int,
 ) -> int:  # fmt: skip
     """Up to `steps` steps from clock = [t, steps since the last rebase]; fewer where the spikes' buffer might not do.
 
     gate_steps: how many from one meeting of eligibility and signals to the next.
     None where a network has no such thing, which is then not compiled: others (neurons that are not LIF), inputs, dense
-    (projections), general (rules that are more than one additive group at each event; they alone have gates).
+    (projections), general (rules that are more than one additive group at each event; they alone have gates), varying
+    (time constants).
     environment: None or a function, called every so many steps; tally: spikes since its last turn; the loop ends once
     memory[ends] is set, if ends is not -1.
     """
     population, par, drive, v2, x2, current, last, held, chance, spikes, count, train_step, train_unit = cells
     projection, delays, delay_pre, delay_post, rows, targets, columns, sources, wheres, w = wires
     event, group, term, near, bump, product, part = rules
-    row, up, down, z2 = decays
+    row, up, down, z2, of_clocks, part_of_clocks = decays
     gate, gate_up, gate_down, e, signal = gates
     told, unit, step_of, bins, watch, state, at = seen
     v, x, z = v2.reshape(v2.size), x2.reshape(x2.size), z2.reshape(z2.size)
@@ -95,8 +98,12 @@ def advance(
         if at[0] + room > len(unit):
             return step
         t, k = clock[0], clock[1]
-        if k == rebase:
-            rebased(row, down, z, gate, gate_down, e, rebase, general)
+        full = k == rebase
+        if varying is not None:
+            for m in range(len(of_clocks)):
+                full |= up[of_clocks[m].row, k] > FULL
+        if full:
+            rebased(row, down, z, gate, gate_down, e, k, general)
             k = 0
         slot = t % depth
         if general is not None:
@@ -111,6 +118,8 @@ def advance(
                     p, t, slot, population, par, v, x, last, held, spikes, count, flags, row, z, random_state, others
                 )  # fmt: skip
         k += 1  # what is kept multiplied by exp(+t / tau): the last step's bumps were one step ago
+        if varying is not None:
+            clocked(k, dt, of_clocks, part_of_clocks, signal, up, down)
         for q in range(len(projection)):
             if projection[q].plastic:
                 awaited(q, slot, depth, t, population, spikes, count, projection, delays, columns, sources, wheres)

@@ -192,7 +192,8 @@ class Network:
 
     def signal(self, **values: float) -> None:
         """What rules are told from the next step on: net.signal(dopamine=1.0); `signal_names` has the names. What a gate reads
-        is 0 until it is told, what multiplies a term must be told before a run. ValueError for a name that no rule reads.
+        is 0 until it is told; what multiplies a term or a time constant must be told before a run. ValueError for a name that
+        no rule reads, or a time constant below dt.
         """
         ready = self.made()
         for name, value in values.items():
@@ -203,6 +204,10 @@ class Network:
                 raise ValueError(f"signal: given {name!r}, the rules of this network read {', '.join(known) or 'none'}")
             if np.ndim(value) or not np.isfinite(numbers(name, value)):
                 raise ValueError(f"{name}: given {value}, a signal is one finite number")
+            parts = ready.decays.part[ready.decays.part["signal"] == at]
+            if len(parts) and value < self.dt * parts["rate"].max() * (1 - 1e-9):
+                least = self.dt * parts["rate"].max()
+                raise ValueError(f"{name}: given {value}, a time constant would be below dt; at least {least:g}")
             ready.gates.signal["value"][at] = value
 
     def run(

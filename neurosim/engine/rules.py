@@ -31,7 +31,7 @@ class Compiled:
     groups: tuple[tuple[Group, ...], tuple[Group, ...]]
     traces: tuple[tuple[str, ...], tuple[str, ...]]
     products: tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]  # far traces of two or more
-    signals: tuple[str, ...] = field(default=())  # third factors and their traces, that gates and terms read
+    signals: tuple[str, ...] = field(default=())  # third factors and their traces, that gates, terms and clocks read
 
     @property
     def simple(self) -> bool:
@@ -44,8 +44,12 @@ class Compiled:
 def compiled(rule: SpikeRule) -> Compiled:
     """The rule's tables. Unsupported for terms that need more than two neurons' traces at one spike."""
     for n, t in rule.traces.items():
-        if t.clock is not None:
-            raise Unsupported(f"clock: {n} has a time constant that varies, which the engine does not run")
+        if t.clock is not None and t.of not in EVENTS:
+            raise Unsupported(
+                f"clock: {n} is the trace of a modulator, whose time constant does not vary in the engine"
+            )
+        if t.clock in rule.traces:
+            raise Unsupported(f"clock: given {t.clock!r}, a trace; in the engine only a modulator is a clock")
     found: tuple[dict, dict] = ({}, {})
     for m in rule.terms:
         if not m.gain:
@@ -62,6 +66,7 @@ def compiled(rule: SpikeRule) -> Compiled:
     )  # what a post trace's products serve is a pre spike, and the other way round
     read = dict.fromkeys(g.gate for some in groups for g in some if g.gate)
     read |= dict.fromkeys(n for some in groups for g in some for *_, signals in g.terms for n in signals)
+    read |= dict.fromkeys(t.clock for t in rule.traces.values() if t.clock)
     raw = dict.fromkeys(rule.traces[n].of for n in read if n in rule.traces)
     return Compiled(groups, traces, products, (*raw, *(n for n in read if n not in raw)))
 

@@ -45,7 +45,8 @@ def run(
     ready = net.made()
     for name, at in ready.signals.items():
         if np.isnan(ready.gates.signal["value"][at]):
-            raise ValueError(f"signal: {name} multiplies a term and was never told, say net.signal({name}=1.0) first")
+            what = "multiplies a term or a time constant"
+            raise ValueError(f"signal: {name} {what} and was never told, say net.signal({name}=1.0) first")
     if net.t == 0:
         remember(net)
     rec = Recording(net.t, net.t, folder=to, totals=np.zeros(len(net.populations), np.int64))
@@ -121,7 +122,13 @@ class Loop:
     def __init__(self, net: Network, ready: Ready, seen: arrays.Seen, environment: Environment | None) -> None:
         kinds, projection = ready.cells.population["kind"], ready.wires.projection
         others, inputs = ((kinds > arrays.LIF) & (kinds < arrays.POISSON)).any(), (kinds >= arrays.POISSON).any()
-        there = (others, inputs, projection["dense"].any(), (projection["plastic"] == 2).any())
+        there = (
+            others,
+            inputs,
+            projection["dense"].any(),
+            (projection["plastic"] == 2).any(),
+            len(ready.decays.clocked),
+        )
         step, every, memory, ends = None, 1, np.zeros(0), -1
         if environment is not None:
             step, every = compiled_step(environment.step, net.dtype), whole("every", environment.every, net.dt, 1)
@@ -238,9 +245,10 @@ def replica(net: Network, k: int) -> Network:
     fresh = lambda x: type(x)(*(a.copy() for a in x))  # noqa: E731
     of = lambda stream: np.random.SeedSequence(net.seed, spawn_key=(stream, k + 1))  # noqa: E731
     random_state = of(1).generate_state(2, np.uint64)
+    own = {n: getattr(made.decays, n).copy() for n in ("up", "down") if len(made.decays.clocked)}
     new.ready = made._replace(
         cells=fresh(made.cells), wires=made.wires._replace(w=made.wires.w.copy()), gates=fresh(made.gates),
-        decays=made.decays._replace(z=made.decays.z.copy()), clock=made.clock.copy(), random_state=random_state,
+        decays=made.decays._replace(z=made.decays.z.copy(), **own), clock=made.clock.copy(), random_state=random_state,
         flags=made.flags.copy(), scalars=made.scalars.copy(), tally=made.tally.copy(),
     )  # fmt: skip
     new.generator = np.random.default_rng(of(2))

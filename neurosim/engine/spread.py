@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from neurosim.engine.integrate import compiled, fetch
@@ -140,6 +141,22 @@ def heard(signal: Any) -> None:
     for m in range(len(signal)):
         if signal[m].of >= 0:
             signal[m].value = signal[m].value * signal[m].kept + signal[m].grown * signal[signal[m].of].value
+
+
+@compiled
+def clocked(k: int, dt: Any, rows: Any, part: Any, signal: Any, up: Any, down: Any) -> None:
+    """`up` and `down` of the rows whose decay varies, exp(+-integral dt / (tau clock)).
+
+    tau clock is at least dt: what an environment sets may be anything.
+    """
+    for m in range(len(rows)):
+        r, rate = rows[m].row, rows[m].rate
+        for j in range(rows[m].part, rows[m].part_end):
+            slow, fast = signal[part[j].signal].value, part[j].rate
+            rate += fast / slow if slow > fast * dt else 1 / dt
+        x = math.exp(rate * dt)
+        up[r, k] = up[r, k - 1] * x
+        down[r, k] = down[r, k - 1] / x
 
 
 @compiled

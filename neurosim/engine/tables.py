@@ -64,6 +64,8 @@ class Tables:
         self.gate: list[tuple[Projection, str]] = []
         self.taus: list[float] = []  # of eligibility
         self.signals: dict[str, tuple[int, float, float]] = {}  # of, kept, grown
+        self.clocked: list[tuple[float, ...]] = []
+        self.varying: list[tuple[float, ...]] = []  # parts of clocked rows
         self.most = 1  # groups of an event
         for q in net.projections:
             if q.rule is None:
@@ -85,10 +87,9 @@ class Tables:
         row = lambda names: self.found["trace", q.index, names]  # noqa: E731
         for side in range(2):
             for n in c.traces[side]:  # a start decays in the first step, as on tensors
-                self.found["trace", q.index, (n,)] = self.rows.add(size[side], 1 / traces[n].tau, start=traces[n].start)
+                self.add_row(q, (n,), size[side])
             for names in c.products[side]:
-                rate, start = sum(1 / traces[n].tau for n in names), math.prod(traces[n].start for n in names)
-                self.found["trace", q.index, names] = self.rows.add(size[side], rate, start=start)
+                self.add_row(q, names, size[side])
         for side in range(2):
             first = len(self.group), len(self.bump), len(self.product)
             self.bump += [(row((n,)), traces[n].nearest, traces[n].bump) for n in c.traces[side]]
@@ -100,6 +101,17 @@ class Tables:
             last = len(self.group), len(self.bump), len(self.product)
             self.event.append(tuple(x for pair in zip(first, last, strict=True) for x in pair))
             self.most = max(self.most, last[0] - first[0])
+
+    def add_row(self, q: Projection, names: tuple[str, ...], size: int) -> None:
+        """A trace, or a product of some."""
+        traces = [q.rule.traces[n] for n in names]
+        fixed, start = sum(1 / t.tau for t in traces if t.clock is None), math.prod(t.start for t in traces)
+        varying = [(list(self.signals).index(t.clock), 1 / t.tau) for t in traces if t.clock is not None]
+        row = self.rows.add(size, sum(1 / t.tau for t in traces), start=start)
+        self.found["trace", q.index, names] = row
+        if varying:
+            self.clocked.append((row, len(self.varying), len(self.varying) + len(varying), fixed))
+            self.varying += varying
 
     def add_group(self, q: Projection, g: rules.Group) -> None:
         far, f, eligible, first = -1, g.weight, -1, len(self.term)
@@ -136,6 +148,7 @@ class Tables:
             records.append((q.index, at, q.wiring.size, names.index(name)))
             at += q.wiring.size
         multiplies = {names[i] for _, factor, end, _ in self.term for i in self.near[factor:end]}
+        multiplies |= {names[i] for i, _ in self.varying}
         first = lambda n, of: math.nan if n in multiplies and of < 0 else 0.0  # noqa: E731 - NaN: to be told before a run
         signals = [(of, first(n, of), kept, grown) for n, (of, kept, grown) in self.signals.items()]
         return arrays.Gates(

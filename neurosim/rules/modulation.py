@@ -191,8 +191,7 @@ def reading(rule: SpikeRule, effects: Sequence[Effect]) -> SpikeRule:
     """The rule whose terms are multiplied at their spike by third factors, and read by them later; `told` makes these.
 
     A term with a Gain has one more factor, "gain_" and its parameters; a Tag adds a term with the gate "tag_" and its
-    receptor; a Width gives its traces the clock "width_" and its parameter: they decay as exp(-integral dt / tau). The engine
-    does not run a clock.
+    receptor; a Width gives its traces the clock "width_" and its parameter: they decay as exp(-integral dt / tau).
     """
     check(rule, effects)
     terms = []
