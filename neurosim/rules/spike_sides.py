@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import mul
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from neurosim.traces import filtered, filtered_back, filtered_end
 
 Part = tuple[float, list[Tensor]]  # gain, and factors to be multiplied
 Weighted = tuple[float, Tensor]  # gain, and their product
@@ -54,7 +56,15 @@ class Seen:
     def product(self, names: tuple[str, ...], event: str, like: Tensor) -> tuple[float, Tensor]:
         """As `read`, multiplied, and of a shape; ones where there are no factors."""
         c, found = self.read(names, event)
-        return c, reduce(mul, found).expand_as(like) if found else torch.ones_like(like)
+        if not found:
+            return c, torch.ones_like(like)
+        x = reduce(mul, found)
+        return c, x if x.shape == like.shape else x.expand_as(like)
+
+    def total(self, parts: Iterable[tuple[float, tuple[str, ...]]], event: str, like: Tensor) -> Weighted:
+        """The sum of gain * product of factors at an event, as (c, tensor)."""
+        found = [(gain, *self.read(names, event)) for gain, names in parts]
+        return total([(gain * c, x or [torch.ones_like(like)]) for gain, c, x in found])
 
 
 def total(parts: list[Part]) -> Weighted:
@@ -72,3 +82,49 @@ def total(parts: list[Part]) -> Weighted:
 def spanned(decays: Mapping[str, float | Tensor], s: slice) -> dict[str, float | Tensor]:
     """Those of a span of steps."""
     return {n: a[s] if isinstance(a, Tensor) else a for n, a in decays.items()}
+
+
+# ---------------------------------------------------------------------------------------------- filters of short trials
+SHORT = 64  # steps that are filtered at once, by a matmul with a kernel that is kept
+
+
+def path(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
+    """`filtered`, which for one step is one sum."""
+    if x.shape[0] > 1 or not isinstance(start, Tensor):
+        return filtered(x, a, start)
+    return torch.stack((start, torch.add(x[0], start, alpha=a)))
+
+
+def end(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
+    """`filtered_end`: a^T start + sum_t a^(T-1-t) x[t]."""
+    T = x.shape[0]
+    if T == 1 and isinstance(start, Tensor):
+        return torch.add(x[0], start, alpha=a)
+    return filtered_end(x, a, start)
+
+
+def back(x: Tensor, a: float) -> Tensor:
+    """`filtered_back` without its extra step: g[t] = x[t] + a g[t+1]."""
+    T = x.shape[0]
+    if T == 1:
+        return x
+    if T > SHORT:
+        return filtered_back(x, a)[:-1]
+    return (_kernel(T, a, x.dtype, x.device) @ x.reshape(T, -1)).view(x.shape)
+
+
+def ages(T: int, a: float, like: Tensor) -> Tensor:
+    """a^0, a^1, ... [T]."""
+    return _ages(T, a, like.dtype, like.device)
+
+
+@lru_cache(64)
+def _ages(T: int, a: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return a ** torch.arange(T, dtype=dtype, device=device)
+
+
+@lru_cache(64)
+def _kernel(T: int, a: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """a^(s-t) for s >= t, 0 elsewhere, [t, s]."""
+    t = torch.arange(T, device=device)
+    return (a ** (t - t[:, None]).to(dtype).clamp(min=0)).triu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -44,12 +45,23 @@ def check_trains(rec: Record, reads: Collection[str]) -> None:
         )
 
 
+def check_told(rec: Record, needed: Collection[str], third: Collection[str], traces: Collection[str]) -> None:
+    """ValueError where a third factor that is read is not told."""
+    for f in needed:
+        if f not in third:
+            known = ", ".join(sorted({"pre", "post", *traces, *third}))
+            raise ValueError(
+                f"{rec.name}: the rule reads {f!r}, which is no trace of it and is not told; there is {known}"
+            )
+
+
 def channels(rec: Record, name: str) -> int:
     """Units of a dense synapse's side, channels of a convolution's."""
     post, pre = rec.weight.shape[:2]
     return post if name == "post" else pre * getattr(rec.synapse, "groups", 1)
 
 
+@lru_cache(1024)
 def decay_of(name: str, tau: float, dt: float | None) -> float:
     """exp(-dt / tau) of the parameter of that name. ValueError where dt is missing, or longer than tau."""
     if dt is not None and tau < dt:
