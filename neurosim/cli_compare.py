@@ -87,7 +87,7 @@ def compare(
     from neurosim.networks import NETWORKS
     from neurosim.recipes import EPOCHS, QUICK
     from neurosim.store import alone
-    from neurosim.tasks import TASKS
+    from neurosim.tasks import TASKS, shown_to
     from neurosim.tuned import source
 
     both_sizes(quick, full)
@@ -96,10 +96,11 @@ def compare(
     make_task = TASKS[nearest("task", task, TASKS)]
     if network:
         nearest("network", network, NETWORKS)
-    line_up(rules, task, "mlp")  # a wrong name is told before data are read
+    line_up(rules, task, network or "mlp")  # a wrong name is told before data are read
     shown = make_task(data)
     plain = not (rules or seeds or epochs or quick or data or tuned or first_seed) and network in (None, shown.network)
     network = network or shown.network
+    shown = shown_to(network, shown)
     chosen = line_up(rules, task, network, tuned)
     if quick:
         train, test, quick_epochs = QUICK[task]

@@ -24,7 +24,7 @@ VALIDATION = 2000  # images at most to score on
 @click.command()
 @click.argument("task")
 @options("network")
-@click.option("--rules", help="core, all (default), or SLUG,SLUG,...")
+@click.option("--rules", help="core, all (default), three-factor, or SLUG,SLUG,...")
 @click.option("--trials", type=click.IntRange(1), default=12, help="points searched for every recipe (default 12)")
 @click.option("--seeds", type=click.IntRange(1), default=2, help="repetitions of each trial (default 2)")
 @click.option(
@@ -59,14 +59,15 @@ def tune(
     from neurosim.cli_compare import collect
     from neurosim.networks import NETWORKS
     from neurosim.store import alone
-    from neurosim.tasks import TASKS
+    from neurosim.tasks import TASKS, shown_to
 
     make_task = TASKS[nearest("task", task, TASKS)]
     if network:
         nearest("network", network, NETWORKS)
-    entries = chosen_entries(rules, recipes.LINE_UP, recipes.CORE)
+    entries_of(rules, network or "mlp")  # a wrong name is told before data are read
     shown = make_task(data).limited(limit or TRAIN.get(task), VALIDATION)
     network, device = network or shown.network, usable(device)
+    shown, entries = shown_to(network, shown), entries_of(rules, network)
     epochs = epochs or max(1, recipes.EPOCHS[task] // 2)
     split = shown.split(0, tuning=True)
     settings = {
@@ -115,6 +116,16 @@ def tune(
     console.print(table(title, found, unsupported))
     click.echo(f"written: {path} and .csv")
     return int(any(got is None for got in found.values()))
+
+
+def entries_of(rules: str | None, network: str) -> dict[str, Any]:
+    """The lines named by --rules of what can be compared on that network."""
+    from neurosim import recipes
+
+    if rules == "three-factor":
+        return chosen_entries("all", recipes.three_factor_of(network), ())
+    known = recipes.line_up_of(network) if rules in (None, "all") else recipes.entries_for(network)
+    return chosen_entries(rules, known, [n for n in recipes.CORE if n in known])
 
 
 def chosen_entries(rules: str | None, known: Mapping[str, Any], core: Collection[str]) -> dict[str, Any]:

@@ -33,8 +33,8 @@ def options(*names: str) -> Callable[[Any], Any]:
     """The flags that the commands share."""
     path = click.Path(path_type=Path, file_okay=False)
     flags = {
-        "network": click.option("--network", help="mlp, cnn; default: the task's"),
-        "rules": click.option("--rules", default=None, help="all (default), core, or SLUG,SLUG,..."),
+        "network": click.option("--network", help="mlp, cnn, spiking-mlp; default: the task's"),
+        "rules": click.option("--rules", default=None, help="all (default), core, three-factor, or SLUG,SLUG,..."),
         "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
         "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),
         "device": click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
@@ -68,14 +68,19 @@ class Interrupted(click.ClickException):
 
 
 def line_up(rules: str | None, task: str, network: str, tuned: Path | None = None) -> list[Any]:
-    """The recipes named by --rules, with the values tuned for the network: all, the core with its twin, or slugs."""
-    from neurosim.recipes import CORE, recipes_for
+    """The recipes named by --rules, with the values tuned for the network: all, the core with its twin, what learns by
 
-    known = recipes_for(task, network, tuned)
+    reward, or slugs.
+    """
+    from neurosim.recipes import CORE, every_recipe_for, recipes_for, three_factor_for
+
     if rules in (None, "all"):
-        return list(known.values())
+        return list(recipes_for(task, network, tuned).values())
+    if rules == "three-factor":
+        return list(three_factor_for(task, network, tuned).values())
+    known = every_recipe_for(task, network, tuned)
     if rules == "core":
-        return [known[n] for n in (*CORE, "backprop-bounded")]
+        return [known[n] for n in (*CORE, "backprop-bounded") if n in known]
     return [known[nearest("rule", slug.strip(), known)] for slug in dict.fromkeys(str(rules).split(","))]
 
 

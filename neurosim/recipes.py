@@ -10,21 +10,17 @@ normalised per sample. Where even the best values leave a recipe below the froze
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import Adam
 
 from neurosim.credit import (
     Autoencoder,
     Backprop,
     BurstCredit,
     ContrastiveDivergence,
-    DeltaRule,
     DirectFeedback,
     Equilibrium,
     FeedbackAlignment,
@@ -40,108 +36,29 @@ from neurosim.credit import (
     TiedFeedback,
     WeightPerturbation,
 )
-from neurosim.plasticity import Credit, Gradient, Recipe, Rule, as_it_is, forward
-from neurosim.prepare import bounded, normalised, quiet, squared_error, steadied, unit_length, unit_rows
+from neurosim.plasticity import Gradient, Recipe
+from neurosim.prepare import quiet, unit_length, unit_rows
+from neurosim.recipes_families import (
+    DECAYING,
+    FILTERS,
+    HIDDEN_RATE,
+    RATE,
+    READOUT_RATE,
+    Entry,
+    Space,
+    Values,
+    by_energy,
+    by_error,
+    by_local_rule,
+    hebbian,
+    with_value,
+)
+from neurosim.recipes_reward import SPIKING, THREE_FACTOR
 from neurosim.rules import BCM, Goodness, Hebb, Oja, Perturbed, RewardedHebb, Sanger, SoftHebb, Winners
 from neurosim.tuned import values_for
 
-Values = Mapping[str, float]  # "lr" and at most one more
-Space = Mapping[str, tuple[float, float]]  # of each value: (low, high), searched on a logarithmic scale
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the line-up: how the recipe is made, and which of its values are searched where."""
-
-    make: Callable[[Values, bool], Recipe]  # (values, is the net convolutional?)
-    space: Space
-    start: Values  # where nothing was tuned, and the first trial of a search
-    follows: str = ""  # it shares the values of that recipe, and is not searched
-
-    def recipe(self, values: Values, convolutional: bool) -> Recipe:
-        return self.make({"readout": READOUT_RATE, **self.start, **values}, convolutional)
-
-
-# ---------------------------------------------------------------------------------------------- families
-DECAYING = partial(AdamW, weight_decay=0.1)
-RATE = {"lr": (1e-4, 3e-2)}
-HIDDEN_RATE = {"lr": (1e-6, 0.1)}
-READOUT_RATE = 5e-3
-FILTERS = 1e-2  # of a hidden rate, for a filter's: it is used at some hundred places
-
-
-def by_error(name: str, credit: Credit, lr: float, optimizer: Callable[..., Any] = Adam, follows: str = "") -> Entry:
-    """Error credit on all layers, with Adam. Convolutional nets start `steadied`: without it fixed random feedback barely
-
-    moves a filter. Backprop starts so too, so that the nets compared are the same.
-    """
-
-    def make(v: Values, convolutional: bool) -> Recipe:
-        start = steadied if convolutional else as_it_is
-        return Recipe(name, {"*": Gradient()}, credit, lr=v["lr"], optimizer=optimizer, prepare=start)
-
-    return Entry(make, RATE, {"lr": lr}, follows)
-
-
-def with_value(
-    name: str, credit: Callable[[float], Credit], rule: Rule, space: Space, start: Values, optimizer: Any = Adam
-) -> Entry:
-    """As `by_error`, with one more value searched, of the credit."""
-    second = next(k for k in space if k != "lr")
-
-    def make(v: Values, convolutional: bool) -> Recipe:
-        first = steadied if convolutional else as_it_is
-        return Recipe(name, {"*": rule}, credit(v[second]), lr=v["lr"], optimizer=optimizer, prepare=first)
-
-    return Entry(make, space, start)
-
-
-def by_energy(name: str, rule: Rule, credit: Callable[[bool], Credit], lr: float) -> Entry:
-    """Bounded activity and squared error: equilibrium propagation needs them, its twin shares them."""
-
-    def make(v: Values, convolutional: bool) -> Recipe:
-        how = credit(convolutional)
-        answer: Callable[..., Tensor] = how.predict if isinstance(how, Equilibrium) else forward
-        start = partial(bounded, gain=0.5)
-        return Recipe(name, {"*": rule}, how, v["lr"], Adam, loss=squared_error, prepare=start, predict=answer)
-
-    return Entry(make, RATE, {"lr": lr})
-
-
-def by_local_rule(
-    name: str,
-    rule: Rule | None,
-    hidden: float,
-    *,
-    credit: Credit = DeltaRule(),
-    readout: float = READOUT_RATE,
-    filters: float = FILTERS,
-    optimizer: Callable[..., Any] = SGD,
-    project: Callable[[str, Tensor], Tensor] | None = None,
-    prepare: Callable[[nn.Module], nn.Module] = normalised,
-) -> Recipe:
-    """Hidden layers learn by a local rule at this rate, or not at all; the readout by the delta rule."""
-    rates = {"readout.*": readout, "conv*": filters * hidden, "decoder/conv*": filters * hidden, "*": hidden}
-    rules = {"readout.*": Gradient(), "*": rule}
-    optimizers = {"readout.*": Adam, "*": optimizer}
-    return Recipe(name, rules, credit, lr=rates, optimizer=optimizers, prepare=prepare, project=project)
-
-
-def hebbian(
-    name: str,
-    rule: Callable[[Values], Rule],
-    lr: float,
-    space: Space = {},
-    start: Values = {},
-    project: Callable[[str, Tensor], Tensor] | None = None,
-) -> Entry:
-    """A Hebbian rule in the hidden layers, with plain SGD."""
-
-    def make(v: Values, convolutional: bool) -> Recipe:
-        return by_local_rule(name, rule(v), v["lr"], readout=v["readout"], project=project)
-
-    return Entry(make, {**HIDDEN_RATE, **space}, {"lr": lr, **start})
-
+__all__ = ["CONTROLS", "CORE", "EPOCHS", "Entry", "FILTERS", "LINE_UP", "QUICK", "REACHES", "RECIPES", "Space", "TWINS",
+           "by_local_rule", "line_up", "recipes_for", "three_factor_for"]  # fmt: skip
 
 # ---------------------------------------------------------------------------------------------- single recipes
 # Cosine with the fully settled update: over .9 at first, .65 to .9 later.
@@ -254,18 +171,48 @@ LINE_UP: dict[str, Entry] = {
 }
 TWINS = ("backprop-bounded", "backprop-forward-forward")  # backprop on the very net and loss that another recipe needs
 CONTROLS = ("feedback-alignment-tied", "predictive-coding-one-step")  # known to equal backprop
+REFERENCES = ("backprop", "frozen")  # that a group of recipes is held against
+
+
+def entries_for(network: str) -> dict[str, Entry]:
+    """All that can be compared on that network."""
+    return SPIKING if network == "spiking-mlp" else LINE_UP | THREE_FACTOR
+
+
+def line_up_of(network: str) -> dict[str, Entry]:
+    return SPIKING if network == "spiking-mlp" else LINE_UP
+
+
+def three_factor_of(network: str) -> dict[str, Entry]:
+    beside = {n: LINE_UP[n] for n in (*REFERENCES, "reward-hebb")}
+    return SPIKING if network == "spiking-mlp" else beside | THREE_FACTOR
+
+
+def made(entries: Mapping[str, Entry], convolutional: bool, tuned: Mapping[str, Values]) -> dict[str, Recipe]:
+    shared = tuned.get("frozen", {})  # the rate of the readout that Hebbian and frozen recipes have in common
+    return {n: e.recipe({**shared, **tuned.get(e.follows or n, {})}, convolutional) for n, e in entries.items()}
 
 
 def line_up(convolutional: bool = False, tuned: Mapping[str, Values] = {}) -> dict[str, Recipe]:
     """Every recipe by name, with the values given, else those to start a search from."""
-    shared = tuned.get("frozen", {})  # the rate of the readout that Hebbian and frozen recipes have in common
-    return {n: e.recipe({**shared, **tuned.get(e.follows or n, {})}, convolutional) for n, e in LINE_UP.items()}
+    return made(LINE_UP, convolutional, tuned)
 
 
 def recipes_for(task: str, network: str, tuned: Path | None = None) -> dict[str, Recipe]:
     """The line-up with the values tuned for that task and network, or of the file given: see `tuned.values_for`."""
-    known = {n: e.space for n, e in LINE_UP.items()}
-    return line_up(network == "cnn", values_for(task, network, tuned, known))
+    return {n: r for n, r in every_recipe_for(task, network, tuned).items() if n in line_up_of(network)}
+
+
+def three_factor_for(task: str, network: str, tuned: Path | None = None) -> dict[str, Recipe]:
+    """What learns by reward, its controls and its references."""
+    return {n: r for n, r in every_recipe_for(task, network, tuned).items() if n in three_factor_of(network)}
+
+
+def every_recipe_for(task: str, network: str, tuned: Path | None = None) -> dict[str, Recipe]:
+    """The line-up and the recipes that stand beside it."""
+    entries = entries_for(network)
+    values = values_for(task, network, tuned, {n: e.space for n, e in entries.items()})
+    return made(entries, network == "cnn", values)
 
 
 RECIPES = recipes_for("digits", "mlp")

@@ -15,13 +15,15 @@ from neurosim.credit.feedback import (
 from neurosim.credit.local import Autoencoder, LayerLocal
 from neurosim.credit.perturbation import NodePerturbation, WeightPerturbation
 from neurosim.credit.predictive import FixedPrediction, Predictive, PredictiveErrors
-from neurosim.credit.reward import SampledReward
+from neurosim.credit.reward import NoisyReward, SampledReward
+from neurosim.credit.signals import Critic, MeanReward, RawReward, Shuffled, Signal, Unmodulated
 from neurosim.credit.target import TargetPropagation
 from neurosim.credit.two_trials import ContrastiveDivergence, ForwardForward
 
 __all__ = [
-    "Autoencoder", "Backprop", "BurstCredit", "ContrastiveDivergence", "DeltaRule", "DirectFeedback", "Equilibrium",
-    "FeedbackAlignment", "FixedPrediction", "ForwardForward", "KolenPollack", "LayerLocal", "NoCredit",
-    "NodePerturbation", "Predictive", "PredictiveErrors", "SampledReward", "SignSymmetric", "TargetPropagation",
-    "TiedFeedback", "WeightPerturbation", "Wireless", "own_step", "pooled",
+    "Autoencoder", "Backprop", "BurstCredit", "ContrastiveDivergence", "Critic", "DeltaRule", "DirectFeedback",
+    "Equilibrium", "FeedbackAlignment", "FixedPrediction", "ForwardForward", "KolenPollack", "LayerLocal",
+    "MeanReward", "NoCredit", "NodePerturbation", "NoisyReward", "Predictive", "PredictiveErrors", "RawReward",
+    "SampledReward", "Shuffled", "SignSymmetric", "Signal", "TargetPropagation", "TiedFeedback", "Unmodulated",
+    "WeightPerturbation", "Wireless", "own_step", "pooled",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Credit by reward alone: was the sampled answer right, and was that more than expected?"""
+"""Credit by reward alone: was the answer right, and was that more than expected?  Reward signals are in `signals.py`."""
 
 from __future__ import annotations
 
@@ -8,50 +8,122 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
-from neurosim.plasticity import Pass, claims
+from neurosim.credit.perturbation import gaussian
+from neurosim.credit.signals import MeanReward, Signal, rate_of, running
+from neurosim.plasticity import Pass, broadcast, claims
 from neurosim.record import Batch, Trial, Unsupported
 from neurosim.trial import play
 
 
+def classes(trial: Trial) -> Tensor:
+    """0 for each class. Unsupported where the output is no class."""
+    if trial.output.dim() != 2:
+        raise Unsupported(f"a sampled class needs an output [B, classes], but it is {list(trial.output.shape)}")
+    return torch.zeros(trial.output.shape[-1], dtype=trial.output.dtype).to(trial.output.device)
+
+
 @dataclass(frozen=True)
 class SampledReward:
-    """c ~ softmax(output),  R = 1 if c = target else 0,   reward M = R - Rbar[target].
+    """c ~ softmax(output),  R = 1 if c = target else 0,   reward M = R - Rbar[target], or what `signal` makes of R.
 
-    Rbar[k] <- Rbar[k] + rate (<R>_k - Rbar[k]), <.>_k the mean over the batch's samples of class k.
+    Rbar[k] <- Rbar[k] + rate (<R>_k - Rbar[k]), <.>_k the mean over the batch's samples of class k; what is read is that
+    before this batch. acetylcholine = 1 - Rbar[target]: uncertainty, near 0 where the answer is known.
     M is told to every synapse. The last layer is also told credit = M (one-hot(c) - softmax(output)), the way the sampled
-    answer would become likelier (REINFORCE). Rbar is the running mean of R for each class of stimulus, before this batch.
+    answer would become likelier (REINFORCE).
     Source: Williams 1992, Machine Learning 8:229; a mean per stimulus: Fremaux, Sprekeler & Gerstner 2010, J Neurosci
-    30:13326. Relation to backprop: at the last layer the mean of the update is that of expected reward's gradient.
+    30:13326; acetylcholine and uncertainty: Yu & Dayan 2005, Neuron 46:681.
+    Relation to backprop: at the last layer the mean of the update is that of expected reward's gradient.
     """
 
     rate: float = 0.1
-    reads: frozenset[str] = claims("target", "noise")
-    last: frozenset[str] = claims("target", "noise", "lateral")  # softmax over the other outputs
-    gives: frozenset[str] = claims("reward", "credit")
+    signal: Signal | None = None
+    gives: frozenset[str] = claims("reward", "credit", "acetylcholine")
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise ValueError(f"rate: given {self.rate}, the running mean needs one above 0 and at most 1")
+        rate_of(self.rate)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"target", "noise"}) | (self.signal.reads if self.signal else frozenset())
+
+    @property
+    def last(self) -> frozenset[str]:
+        return self.reads | {"lateral"}  # softmax over the other outputs
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
-        if trial.output.dim() != 2:
-            raise Unsupported(f"a sampled class needs an output [B, classes], but it is {list(trial.output.shape)}")
-        return {
-            "expected reward": torch.zeros(trial.output.shape[-1], dtype=trial.output.dtype).to(trial.output.device)
-        }
+        own = {"expected reward": classes(trial)}
+        return own | ({"signal": self.signal.begin(trial.batch, trial.output.shape[-1])} if self.signal else {})
 
     @torch.no_grad()
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         trial = play(net, batch)
-        p, expected = trial.output.softmax(-1), own["expected reward"]
+        p, Rbar = trial.output.softmax(-1), own["expected reward"]
         c = torch.multinomial(p.nan_to_num(1.0), 1, generator=generator)[:, 0]
         R = (c == batch.target).to(p.dtype)
-        M = R - expected[batch.target]
-        shown = F.one_hot(batch.target, p.shape[-1]).to(p.dtype)  # [B, classes]
-        count = shown.sum(0)
-        mean = (R @ shown) / count.clamp(min=1)
-        own["expected reward"] = torch.where(count > 0, expected + self.rate * (mean - expected), expected)
+        M, acetylcholine = R - Rbar[batch.target], 1 - Rbar[batch.target]
+        own["expected reward"] = running(R, batch.target, Rbar, self.rate)
+        if self.signal:
+            M, own["signal"] = self.signal.of(R, batch, own["signal"], generator)
         chosen = F.one_hot(c, p.shape[-1]).to(p.dtype)
-        yield Pass(trial, {"reward": M, "credit": {next(reversed(trial.inputs)): M[:, None] * (chosen - p)}})
+        last, credit = next(reversed(trial.inputs)), M[:, None] * (chosen - p)
+        if batch.time:
+            units = trial.outputs[last].shape[-1] // p.shape[-1]  # a population for each class
+            credit, M = at_the_end(credit.repeat_interleave(units, -1), trial), at_the_end(M, trial)
+        yield Pass(trial, {"reward": M, "credit": {last: credit}, "acetylcholine": acetylcholine})
+
+
+@dataclass(frozen=True)
+class NoisyReward:
+    """u <- u + xi,  xi ~ N(0, sigma^2);   R = 1 if the answer of this trial is right, else 0;   reward M, by `signal`.
+
+    Every layer's input is disturbed, and the disturbed trial is all there is: its answer is the largest output (of equal
+    ones any). M is told to every synapse, in time at the trial's last step (M / dt), and credit = M xi / sigma^2.
+    Source: Williams 1992, Machine Learning 8:229; with a prediction error: Fiete & Seung 2006, Phys Rev Lett 97:048104.
+    Relation to backprop: the mean of credit (x) pre is the gradient of this noisy net's expected reward, if M's
+    expectation is of the stimulus alone.
+    """
+
+    sigma: float = 0.1
+    signal: Signal = MeanReward()
+    gives: frozenset[str] = claims("reward", "credit")
+
+    def __post_init__(self) -> None:
+        if not self.sigma > 0:
+            raise ValueError(f"sigma: given {self.sigma}, the noise needs a positive standard deviation")
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.signal.reads | {"noise"}
+
+    def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
+        own = {"signal": self.signal.begin(trial.batch, len(classes(trial)))}
+        lead = 1 + trial.batch.time
+        return own | {f"noise/{r.layer}": torch.zeros_like(r.u[(0,) * lead]) for r in trial.records.values()}
+
+    @torch.no_grad()
+    def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
+        lead = batch.x.shape[: 1 + batch.time]
+        layers = {n.removeprefix("noise/"): u for n, u in own.items() if n.startswith("noise/")}
+        xi = {n: gaussian(u.expand(*lead, *u.shape), self.sigma, generator) for n, u in layers.items()}
+        trial = play(net, batch, add=xi)
+        R = right(trial.output, batch.target, generator)
+        M, own["signal"] = self.signal.of(R, batch, own["signal"], generator)
+        by_layer = {r.layer: r for r in trial.records.values()}
+        credit = {n: broadcast(by_layer[n], M) * z / self.sigma**2 for n, z in xi.items()}
+        yield Pass(trial, {"reward": at_the_end(M, trial) if batch.time else M, "credit": credit})
+
+
+def right(output: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+    """1 where the largest output is that of the target, of equal ones any, else 0. [B]"""
+    largest = (output == output.amax(-1, keepdim=True)).to(output.dtype)
+    c = torch.multinomial(largest.nan_to_num(1.0), 1, generator=generator)[:, 0]
+    return (c == target).to(output.dtype)
+
+
+def at_the_end(M: Tensor, trial: Trial) -> Tensor:
+    """[B, ...] -> [T, B, ...]: M / dt at the last step, so that it is M in all."""
+    pulse = M.new_zeros(len(trial.batch.x), *M.shape)
+    pulse[-1] = M / (trial.batch.dt or 1.0)
+    return pulse

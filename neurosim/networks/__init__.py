@@ -9,7 +9,8 @@ from torch import nn
 
 from neurosim.networks.cnn import cnn
 from neurosim.networks.mlp import mlp
+from neurosim.networks.spiking_mlp import spiking_mlp
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "spiking-mlp": spiking_mlp}
 
-__all__ = ["NETWORKS", "cnn", "mlp"]
+__all__ = ["NETWORKS", "cnn", "mlp", "spiking_mlp"]

@@ -1,0 +1,72 @@
+"""The multilayer perceptron of spiking neurons."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from neurosim.networks.mlp import dense
+from neurosim.plasticity import Layer
+from neurosim.spiking import LIF
+
+NEURON = LIF(tau_m=20.0, v_rest=0.0, v_threshold=1.0, v_reset=0.0, tau_syn=5.0)  # v in thresholds above rest
+READOUT = 15.0  # sum of an output neuron's weights at first
+
+
+class Counts(nn.Module):
+    """Spikes of each class's population over the trial, a neuron:  [T, B, classes * population] -> [B, classes]."""
+
+    def __init__(self, population: int) -> None:
+        super().__init__()
+        self.population = population
+
+    def forward(self, y: Tensor) -> Tensor:
+        return y.sum(0).unflatten(-1, (-1, self.population)).mean(-1)
+
+
+def contrast(m: nn.Linear) -> nn.Linear:
+    """Each neuron's weights less their mean: it answers to where its input is, not to how much there is."""
+    with torch.no_grad():
+        m.weight.sub_(m.weight.mean(1, keepdim=True))
+    return m
+
+
+def rivals(n: int, inhibition: float) -> nn.Linear:
+    """-inhibition / n from every other neuron of the layer."""
+    m = nn.Linear(n, n, bias=False)
+    with torch.no_grad():
+        m.weight.fill_(-inhibition / n).fill_diagonal_(0.0)
+    return m
+
+
+def even(m: nn.Linear, mean: float, spread: float = 0.1) -> nn.Linear:
+    """Weights N(mean, (spread mean)^2): at first all answer alike."""
+    with torch.no_grad():
+        m.weight.normal_(mean, spread * mean)
+    return m
+
+
+def spiking_mlp(
+    shape: Sequence[int],
+    outputs: int,
+    hidden: Sequence[int] = (300,),
+    population: int = 10,
+    gain: float = 60.0,
+    inhibition: float = 10.0,
+    neuron: LIF = NEURON,
+) -> nn.Sequential:
+    """Spike trains in, 0 and 1, [T, B, *shape]; leaky integrate-and-fire layers; a population of neurons for each class.
+
+    Hidden layers inhibit themselves by a synapse `lateral` that no recipe trains. The output [B, classes] is a
+    population's mean number of spikes. 64-300-100 for 8x8 digits. Layers hidden1, ..., readout. No biases.
+    """
+    sizes = [torch.Size(shape).numel(), *hidden]
+    parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten(2))
+    for k, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+        parts[f"hidden{k}"] = Layer(contrast(dense(a, b, gain)), neuron, lateral=rivals(b, inhibition))
+    parts["readout"] = Layer(even(dense(sizes[-1], outputs * population), READOUT / sizes[-1]), neuron)
+    parts["counts"] = Counts(population)
+    return nn.Sequential(parts)
