@@ -88,7 +88,8 @@ def lif(n: LIF) -> NeuronCode:
 
 def conductance_lif(n: ConductanceLIF) -> NeuronCode:
     flag, hold, fixed = held(n)
-    model = f"""dv/dt = (g_L*(E_L - v) + g_e*(E_e - v) + g_i*(E_i - v) + I)/C : volt{flag}
+    g = "(g_e + nmda*(g_n - g_e))" if n.nmda else "g_e"
+    model = f"""dv/dt = (g_L*(E_L - v) + {g}*(E_e - v) + g_i*(E_i - v) + I)/C : volt{flag}
 dg_e/dt = -g_e/tau_e : siemens
 dg_i/dt = -g_i/tau_i : siemens"""
     fixed |= constants(
@@ -104,10 +105,13 @@ dg_i/dt = -g_i/tau_i : siemens"""
         tau_i="ms",
         I="pA",
     )
+    if n.nmda:
+        model += "\ndg_n/dt = (g_e - g_n)/tau_nmda : siemens"
+        fixed |= constants(n, nmda="", tau_nmda="ms")
     return NeuronCode(
         model, "exponential_euler", "v > v_threshold", "v = v_reset", hold, {"v": "E_L"},
         {"before_groups": "g_e += u_e(t, i)\ng_i += u_i(t, i)"}, fixed, {"u_e": "nS", "u_i": "nS"},
-        {"v": "mV", "g_e": "nS", "g_i": "nS"},
+        {"v": "mV", "g_e": "nS", "g_i": "nS"} | ({"g_n": "nS"} if n.nmda else {}),
     )  # fmt: skip
 
 

@@ -112,12 +112,13 @@ class LIF:
 class ConductanceLIF:
     """Leaky integrate-and-fire, conductance synapses.
 
-        C dv/dt = g_L (E_L - v) + g_e (E_e - v) + g_i (E_i - v) + I,     v > v_threshold:  y = 1, v <- v_reset, held
+        C dv/dt = g_L (E_L - v) + g (E_e - v) + g_i (E_i - v) + I,     v > v_threshold:  y = 1, v <- v_reset, held
         tau_e dg_e/dt = -g_e,  g_e <- g_e + u_e,      tau_i dg_i/dt = -g_i,  g_i <- g_i + u_i
+        g = (1 - nmda) g_e + nmda g_n,      tau_nmda dg_n/dt = g_e - g_n
 
-    Exponential Euler: exact in v for the conductances at the start of the step. C in pF, g and u in nS, v and E in mV, I in
-    pA, times in ms. u is the pair (u_e, u_i); a single tensor is split by its sign, after its sum over synapses. State: v,
-    g_e, g_i, since.
+    Exponential Euler: exact in v, and in g_n, for the conductances at the start of the step. nmda: the slow share of
+    excitation, 0 .. 1, default none. C in pF, g and u in nS, v and E in mV, I in pA, times in ms. u is the pair (u_e, u_i); a
+    single tensor is split by its sign, after its sum over synapses. State: v, g_e, g_i, since, and g_n where there is nmda.
     """
 
     C: float = 200.0
@@ -131,10 +132,14 @@ class ConductanceLIF:
     tau_e: float = 5.0
     tau_i: float = 10.0
     I: float = 0.0
+    nmda: float = 0.0
+    tau_nmda: float = 100.0
     memory: bool = True
 
     def __post_init__(self) -> None:
-        positive(C=self.C, g_L=self.g_L, tau_e=self.tau_e, tau_i=self.tau_i)
+        positive(C=self.C, g_L=self.g_L, tau_e=self.tau_e, tau_i=self.tau_i, tau_nmda=self.tau_nmda)
+        if not 0 <= self.nmda <= 1:
+            raise ValueError(f"nmda: given {self.nmda}, the slow share of excitation lies in 0 .. 1")
         below_threshold(self)
 
     def step(self, s: Mapping[str, Tensor], u: Any, dt: float | None) -> dict[str, Tensor]:
@@ -142,10 +147,14 @@ class ConductanceLIF:
         dt = length(dt)
         v, since, free = reset(s, u_e, self.E_L, self.v_reset, steps_of(self.refractory, dt))
         g_e, g_i = (s[k] + x if k in s else x for k, x in (("g_e", u_e), ("g_i", u_i)))
+        left = {"g_e": decay(self.tau_e, dt) * g_e, "g_i": decay(self.tau_i, dt) * g_i}
+        if self.nmda:
+            g_n, b = s["g_n"] if "g_n" in s else torch.zeros_like(g_e), decay(self.tau_nmda, dt)
+            left["g_n"] = b * g_n + (1 - b) * g_e
+            g_e = (1 - self.nmda) * g_e + self.nmda * g_n
         g = self.g_L + g_e + g_i
         v_inf = (self.g_L * self.E_L + g_e * self.E_e + g_i * self.E_i + self.I) / g
         new = v_inf + (v - v_inf) * torch.exp(-dt * g / self.C)
-        left = {"g_e": decay(self.tau_e, dt) * g_e, "g_i": decay(self.tau_i, dt) * g_i}
         return {"v": torch.where(free, new, v), "since": since, **left}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:

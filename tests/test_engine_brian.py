@@ -67,6 +67,7 @@ def test_a_rule_in_a_network_is_brian(name):
 # neuron, unit of weights, drive, dt
 CELLS = {
     "conductance": (ConductanceLIF(), 0.1, 50.0, 0.5),
+    "conductance with NMDA": (ConductanceLIF(nmda=0.5), 0.1, 50.0, 0.5),
     "adaptive": (AdaptiveLIF(beta=0.1, tau_a=100.0), 0.002, 0.01, 0.5),
     "adex": (AdEx(refractory=2.0), 20.0, 500.0, 0.1),
     "izhikevich": (Izhikevich(), 0.5, 2.0, 0.5),

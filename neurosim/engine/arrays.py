@@ -65,7 +65,7 @@ class Cells(NamedTuple):
     par: Array  # [P, 12]: see `integrate.py`
     drive: Array
     v: Array
-    x: Array  # w of AdEx, r of Izhikevich, a of the adaptive threshold
+    x: Array  # g_n of ConductanceLIF, w of AdEx, r of Izhikevich, a of the adaptive threshold
     current: Array  # scratch
     last: Array  # [places]: the step of the last spike
     held: Array  # [places]: a ring of each population's places that spiked and are not free yet

@@ -25,7 +25,7 @@ def integrated(
         if here.kind == CONDUCTANCE:
             e, i = row[first].at // BLOCK, row[first + 1].at // BLOCK
             integrate.conductance(
-                v, z[e : e + blocks], z[i : i + blocks], down[first, k], down[first + 1, k], drive, par, flags
+                v, x, z[e : e + blocks], z[i : i + blocks], down[first, k], down[first + 1, k], drive, par, flags
             )
             return
     plain = here.kind == LIF and here.driven == 0

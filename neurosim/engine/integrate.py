@@ -102,23 +102,19 @@ def lif_two(v: Any, g: Any, h: Any, s: Any, r: Any, par: Any, flags: Any) -> Non
 
 
 @compiled
-def conductance(v: Any, g_e: Any, g_i: Any, s_e: Any, s_i: Any, drive: Any, par: Any, flags: Any) -> None:
-    """Exponential Euler of C dv/dt = g_L (E_L - v) + g_e (E_e - v) + g_i (E_i - v) + I.
+def conductance(v: Any, g_n: Any, g_e: Any, g_i: Any, s_e: Any, s_i: Any, drive: Any, par: Any, flags: Any) -> None:
+    """Exponential Euler of C dv/dt = g_L (E_L - v) + g (E_e - v) + g_i (E_i - v) + I, g = (1 - nmda) g_e + nmda g_n.
 
-    par: g_L, g_L E_L + I, E_e, E_i, dt/C.
+    par: g_L, g_L E_L + I, E_e, E_i, dt/C, nmda, exp(-dt/tau_nmda).
     """
-    threshold, g_L, base, E_e, E_i, per_g = (
-        par[THRESHOLD],
-        par[OWN],
-        par[OWN + 1],
-        par[OWN + 2],
-        par[OWN + 3],
-        par[OWN + 4],
-    )
+    threshold, g_L, base, E_e, E_i = par[THRESHOLD], par[OWN], par[OWN + 1], par[OWN + 2], par[OWN + 3]
+    per_g, nmda, kept_n = par[OWN + 4], par[OWN + 5], par[OWN + 6]
     for b in range(v.shape[0]):
         above = np.int32(0)
         for k in range(BLOCK):
-            e, i = s_e * g_e[b, k], s_i * g_i[b, k]
+            e, i, slow = s_e * g_e[b, k], s_i * g_i[b, k], g_n[b, k]
+            g_n[b, k] = e + kept_n * (slow - e)
+            e += nmda * (slow - e)
             g = g_L + e + i
             v_inf = (base + drive[b, k] + e * E_e + i * E_i) / g
             new = v_inf + (v[b, k] - v_inf) * math.exp(-per_g * g)

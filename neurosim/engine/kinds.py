@@ -34,6 +34,7 @@ def lif(n: LIF, dt: float) -> Kind:
 
 def conductance(n: ConductanceLIF, dt: float) -> Kind:
     par = [n.v_threshold, n.v_reset, 1.0, n.g_L, n.g_L * n.E_L + n.I, n.E_e, n.E_i, dt / n.C]
+    par += [n.nmda, decay(n.tau_nmda, dt)]
     return Kind(arrays.CONDUCTANCE, par, 0.0, n.E_L, 0.0, (("g_e", n.tau_e), ("g_i", n.tau_i)), n.refractory)
 
 

@@ -42,9 +42,9 @@ class Weights:
 
 @dataclass(frozen=True)
 class State:
-    """A state of some units every so many ms of the network's time (default: each step), after the step: "v", "x" (w of AdEx,
-    r of Izhikevich, a of AdaptiveLIF), "g_e", "g_i"; "I": the current of the population's projections, if they are of one time
-    constant."""
+    """A state of some units every so many ms of the network's time (default: each step), after the step: "v", "x" (g_n of
+    ConductanceLIF, w of AdEx, r of Izhikevich, a of AdaptiveLIF), "g_e", "g_i"; "I": the current of the population's
+    projections, if they are of one time constant."""
 
     of: Population
     name: str
