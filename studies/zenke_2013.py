@@ -18,8 +18,9 @@ the claim that tau_hom <= 10 s is stable holds by the criterion alone. Critical 
 at 16 (two runs of seed 1). By eye, runs leave 3 Hz between tau_hom 3 and 10 s at eta = 1, 1 and 3 s at 4, below 1 s at
 16. Published size, eta = 1: 3 s is stable for 300 s, at 4.5 Hz; 300 s runs away at 14 s, has 54 Hz at 60 s and still
 rises, where it is cut: a second of it takes half a minute. Tried beside, small, tau_hom 100 s, up to 75 s: a current
-for each neuron, rbar first at each neuron's own rate, w_EE 0.12 with 30 Hz outside: clusters too, at 29, 31 and 57 Hz. And half of excitation slow (`nmda=0.5`,
-380 pA, Fano 2.3 without plasticity): clusters at tau_hom 10, 30 and 300 s again, after 18, 12 and 8 s; 3 s is stable.
+for each neuron, rbar first at each neuron's own rate, w_EE 0.12 with 30 Hz outside: clusters too, at 29, 31 and 57 Hz.
+And half of excitation slow (`nmda=0.5`, 380 pA, Fano 2.3 without plasticity): clusters at tau_hom 10, 30 and 300 s
+again, after 18, 12 and 8 s; 3 s is stable.
 
 As published: A3_plus, time constants, weights in units of the leak (0.16 from outside and E to I, 1 from I, w_max 1), 4
 E to 1 I, 2500 outer Poisson units, synapses from E, I and outside 1000 : 250 : 125, tau_m of I 10 ms. Chosen: tau_m of
