@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from neurosim.traces import filtered, filtered_back, filtered_end
+from neurosim.traces import SMALL, filtered, filtered_back, filtered_end
 
 Part = tuple[float, list[Tensor]]  # gain, and factors to be multiplied
 Weighted = tuple[float, Tensor]  # gain, and their product
@@ -88,19 +88,32 @@ def spanned(decays: Mapping[str, float | Tensor], s: slice) -> dict[str, float |
 SHORT = 64  # steps that are filtered at once, by a matmul with a kernel that is kept
 
 
+def short(x: Tensor) -> bool:
+    """One step, or few of a layer that is small enough for a matmul to be faster than a loop."""
+    T = x.shape[0]
+    return T == 1 or (T <= SHORT and x.numel() < T * SMALL)
+
+
 def path(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
-    """`filtered`, which for one step is one sum."""
-    if x.shape[0] > 1 or not isinstance(start, Tensor):
+    """`filtered`: z[t] = a z[t-1] + x[t], [T + 1, ...]."""
+    T = x.shape[0]
+    if not (isinstance(start, Tensor) and short(x)):
         return filtered(x, a, start)
-    return torch.stack((start, torch.add(x[0], start, alpha=a)))
+    if T == 1:
+        return torch.stack((start, torch.add(x[0], start, alpha=a)))
+    events = torch.cat((start[None], x)).flatten(1)  # where it starts from counts as one
+    return (_kernel(T + 1, a, x.dtype, x.device).T @ events).view(T + 1, *x.shape[1:])
 
 
 def end(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
     """`filtered_end`: a^T start + sum_t a^(T-1-t) x[t]."""
     T = x.shape[0]
-    if T == 1 and isinstance(start, Tensor):
+    if T > SHORT or not isinstance(start, Tensor):
+        return filtered_end(x, a, start)
+    if T == 1:
         return torch.add(x[0], start, alpha=a)
-    return filtered_end(x, a, start)
+    age = _kernel(T, a, x.dtype, x.device)[:, -1]
+    return torch.add((age @ x.flatten(1)).view_as(start), start, alpha=a**T)
 
 
 def back(x: Tensor, a: float) -> Tensor:
@@ -108,18 +121,14 @@ def back(x: Tensor, a: float) -> Tensor:
     T = x.shape[0]
     if T == 1:
         return x
-    if T > SHORT:
+    if not short(x):
         return filtered_back(x, a)[:-1]
     return (_kernel(T, a, x.dtype, x.device) @ x.reshape(T, -1)).view(x.shape)
 
 
-def ages(T: int, a: float, like: Tensor) -> Tensor:
-    """a^0, a^1, ... [T]."""
-    return _ages(T, a, like.dtype, like.device)
-
-
 @lru_cache(64)
-def _ages(T: int, a: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def ages(T: int, a: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """a^0, a^1, ... [T]."""
     return a ** torch.arange(T, dtype=dtype, device=device)
 
 
