@@ -21,7 +21,7 @@ from torch.optim import SGD, Adam
 
 from neurosim.credit import Backprop, Critic, MeanReward, NoisyReward, SampledReward, Shuffled, Signal, Unmodulated
 from neurosim.plasticity import Credit, Gradient, Recipe, Rule
-from neurosim.prepare import lengths, unit_rows
+from neurosim.prepare import lengths, steadied, unit_rows
 from neurosim.recipes_families import HIDDEN_RATE, RATE, READOUT_RATE, Entry, Values, by_local_rule
 from neurosim.rules import Hebb, RewardedHebb, SpikeRule, pair
 from neurosim.rules.reward import Gated
@@ -55,13 +55,16 @@ def acetylcholine(v: Values, convolutional: bool) -> Recipe:
 
 # ---------------------------------------------------------------------------------------------- node perturbation
 def perturbed(name: str, signal: Signal, hidden: Rule | None = Gradient(), follows: str = "") -> Entry:
-    """Noise on all inputs, and the prediction error of the disturbed trial; Adam, as node-perturbation has it."""
+    """Noise on all inputs, and the prediction error of the disturbed trial; Adam, as node-perturbation has it.
+
+    All nets start `steadied`: a readout that starts at 0 explores all answers alike.
+    """
 
     def make(v: Values, convolutional: bool) -> Recipe:
         credit = NoisyReward(v["sigma"], signal)
-        return Recipe(name, {"readout.*": Gradient(), "*": hidden}, credit, lr=v["lr"], optimizer=Adam)
+        return Recipe(name, {"readout.*": Gradient(), "*": hidden}, credit, lr=v["lr"], optimizer=Adam, prepare=steadied)
 
-    return Entry(make, {**RATE, "sigma": (0.05, 2.0)}, {"lr": 1e-3, "sigma": 0.5}, follows)
+    return Entry(make, {**RATE, "sigma": (0.05, 2.0)}, {"lr": 3e-3, "sigma": 0.5}, follows)
 
 
 PREDICTION = Critic(rate=0.1, gamma=0.0)  # a trial is one step: delta = R - V(x)

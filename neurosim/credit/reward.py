@@ -97,6 +97,10 @@ class NoisyReward:
     def reads(self) -> frozenset[str]:
         return self.signal.reads | {"noise"}
 
+    @property
+    def last(self) -> frozenset[str]:
+        return self.reads | ({"lateral"} if "target" in self.reads else set())  # which output is the largest
+
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
         own = {"signal": self.signal.begin(trial.batch, len(classes(trial)))}
         lead = 1 + trial.batch.time
