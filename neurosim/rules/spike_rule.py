@@ -7,8 +7,8 @@
 equations by `brian.py`.
 
 A term that names a `gate` does not act at once: it fills an eligibility of its own, e <- exp(-dt/tau_e) e + gain * factors,
-and dW = sum_t gate[t] e[t] dt. No tensor of shape [B, post, pre] is made for it: filtering the eligibility forward in
-time equals filtering the gate backward against the bare product.
+and dW = sum_t gate[t] e[t] dt. Within a trial no tensor of shape [B, post, pre] is made for it (`eligibility.py`): only what
+is left of it at the end, and carried to the next trial, has that shape.
 
 Timing, obeyed everywhere: decays are exact, exp(-dt/tau); within a step, decay, then pre spikes, then post spikes; a trace
 is read before its own bump; so a coincident pair potentiates. All times in ms.
