@@ -124,8 +124,9 @@ def entries_of(rules: str | None, network: str) -> dict[str, Any]:
 
     if rules == "three-factor":
         return chosen_entries("all", recipes.three_factor_of(network), ())
-    known = recipes.line_up_of(network) if rules in (None, "all") else recipes.entries_for(network)
-    return chosen_entries(rules, known, [n for n in recipes.CORE if n in known])
+    whole = rules in (None, "all") or (rules == "core" and network == "spiking-mlp")  # which has a line-up of its own
+    known = recipes.line_up_of(network) if whole else recipes.entries_for(network)
+    return chosen_entries("all" if whole else rules, known, recipes.CORE)
 
 
 def chosen_entries(rules: str | None, known: Mapping[str, Any], core: Collection[str]) -> dict[str, Any]:

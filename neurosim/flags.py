@@ -74,13 +74,14 @@ def line_up(rules: str | None, task: str, network: str, tuned: Path | None = Non
     """
     from neurosim.recipes import CORE, every_recipe_for, recipes_for, three_factor_for
 
-    if rules in (None, "all"):
+    known = every_recipe_for(task, network, tuned)
+    whole = rules in (None, "all") or (rules == "core" and not CORE.keys() <= known.keys())  # a line-up of its own
+    if whole:
         return list(recipes_for(task, network, tuned).values())
     if rules == "three-factor":
         return list(three_factor_for(task, network, tuned).values())
-    known = every_recipe_for(task, network, tuned)
     if rules == "core":
-        return [known[n] for n in (*CORE, "backprop-bounded") if n in known]
+        return [known[n] for n in (*CORE, "backprop-bounded")]
     return [known[nearest("rule", slug.strip(), known)] for slug in dict.fromkeys(str(rules).split(","))]
 
 

@@ -33,6 +33,7 @@ def test_the_line_up_is_what_it_was_and_the_group_stands_beside_it():
     assert not THREE_FACTOR.keys() & LINE_UP.keys()
     group = [r.name for r in line_up("three-factor", "digits", "mlp")]
     assert sorted(group) == sorted(["backprop", "frozen", "reward-hebb", *THREE_FACTOR])
+    assert [r.name for r in line_up("core", "digits", "spiking-mlp")] == list(SPIKING)
     assert list(three_factor_for("digits", "spiking-mlp")) == list(SPIKES) == list(SPIKING)
     for known in (BESIDE["mlp"], BESIDE["cnn"], SPIKES):
         assert all(n == r.name for n, r in known.items())

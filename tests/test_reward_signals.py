@@ -45,6 +45,15 @@ def test_a_class_that_is_not_shown_keeps_its_mean():
     assert Rbar[1] == 0.25 and (Rbar[[0, 2]] > 0.25).all()
 
 
+def test_in_time_the_mean_of_the_whole_trial_is_taken_off_at_its_end():
+    batch, Rbar = Batch(torch.zeros(6, 4, 2), torch.tensor([0, 1, 1, 0]), ce, time=True), torch.tensor([0.5, 2.0])
+    R = torch.rand(6, 4)
+    M, after = MeanReward(rate=0.1).of(R, batch, Rbar, DRAW)
+    assert torch.equal(M[:-1], R[:-1])
+    assert (M.sum(0) - (R.sum(0) - torch.tensor([0.5, 2.0, 2.0, 0.5]))).abs().max() < 1e-14
+    assert after[1] == pytest.approx(2.0 + 0.1 * (R[:, 1:3].sum().item() / 2 - 2.0), abs=1e-14)
+
+
 def test_a_critic_that_knows_nothing_and_looks_no_further_is_a_running_mean():
     critic, mean = Critic(rate=0.2, gamma=0.0, phi=constant), MeanReward(rate=0.2, by_class=False)
     w, Rbar = (s.begin(shown()[0], 3) for s in (critic, mean))

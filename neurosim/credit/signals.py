@@ -92,7 +92,7 @@ class MeanReward:
         rate_of(self.rate)
 
     def begin(self, batch: Batch, outputs: int) -> Tensor:
-        return torch.zeros(outputs if self.by_class else 1, dtype=torch.get_default_dtype(), device=batch.x.device)
+        return torch.zeros(outputs if self.by_class else 1, dtype=batch.x.dtype, device=batch.x.device)
 
     def of(self, R: Tensor, batch: Batch, memory: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         Rbar = memory
