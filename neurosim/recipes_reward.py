@@ -62,7 +62,9 @@ def perturbed(name: str, signal: Signal, hidden: Rule | None = Gradient(), follo
 
     def make(v: Values, convolutional: bool) -> Recipe:
         credit = NoisyReward(v["sigma"], signal)
-        return Recipe(name, {"readout.*": Gradient(), "*": hidden}, credit, lr=v["lr"], optimizer=Adam, prepare=steadied)
+        return Recipe(
+            name, {"readout.*": Gradient(), "*": hidden}, credit, lr=v["lr"], optimizer=Adam, prepare=steadied
+        )
 
     return Entry(make, {**RATE, "sigma": (0.05, 2.0)}, {"lr": 3e-3, "sigma": 0.5}, follows)
 
