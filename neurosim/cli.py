@@ -99,10 +99,10 @@ def explain(name: str, network: str | None, brian2: bool) -> int:
     """A recipe's or a rule's equation, what it reads, its relation to backprop, its source."""
     from neurosim import report
     from neurosim.networks import NETWORKS
-    from neurosim.recipes import recipes_for
+    from neurosim.recipes import every_recipe_for
     from neurosim.rules import ALL
 
-    known = recipes_for("digits", nearest("network", network or "mlp", NETWORKS))
+    known = every_recipe_for("digits", nearest("network", network or "mlp", NETWORKS))
     nearest("recipe or rule", name, [*known, *ALL])
     if brian2:
         from neurosim.brian import script

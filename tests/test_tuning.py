@@ -342,7 +342,7 @@ def test_the_committed_values_are_readable_and_known():
     for path in tuned.COMMITTED.glob("*.json"):
         content = read(path)
         assert path.name == f"{content['task']}-{content['network']}.json"
-        names = {n: e.space for n, e in recipes.LINE_UP.items()}
+        names = {n: e.space for n, e in recipes.entries_for(content["network"]).items()}
         assert values_for(content["task"], content["network"], None, names)
         curves = read_curves(path.with_suffix(".csv"), content["epochs"])
         assert {k.recipe for k in curves} >= content["recipes"].keys()

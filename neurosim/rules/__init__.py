@@ -14,7 +14,7 @@ from neurosim.rules.gradient import Gradient, Perturbed
 from neurosim.rules.hebbian import Hebb, Oja, Sanger
 from neurosim.rules.homeostasis import bcm_from_triplet, homeostatic_triplet
 from neurosim.rules.normalised import NeuronNormalised
-from neurosim.rules.reward import RewardedHebb
+from neurosim.rules.reward import Gated, RewardedHebb
 from neurosim.rules.spike_rule import Power, SpikeRule, Term, Trace
 from neurosim.rules.stdp import (
     PFISTER_GERSTNER,
@@ -40,6 +40,7 @@ ALL: dict[str, Rule] = {
     "k-winners": Winners(3),
     "goodness": Goodness(),
     "rewarded-hebb": RewardedHebb(),
+    "gated": Gated(RewardedHebb(), "reward", "acetylcholine"),
     "neuron-normalised": NeuronNormalised(Hebb()),
     "stdp": pair(),
     "stdp-nearest": pair(nearest=True),
@@ -60,7 +61,7 @@ ALL: dict[str, Rule] = {
 }
 
 __all__ = [
-    "ALL", "BCM", "Clopath", "EProp", "EPropOnline", "Goodness", "Gradient", "Hebb", "NeuronNormalised", "Oja",
+    "ALL", "BCM", "Clopath", "EProp", "EPropOnline", "Gated", "Goodness", "Gradient", "Hebb", "NeuronNormalised", "Oja",
     "PFISTER_GERSTNER", "Perturbed", "Power", "RewardedHebb", "Sanger", "SoftHebb", "SpikeRule", "Term", "Trace", "TraceRule",
     "Winners", "bcm_from_triplet", "homeostatic_triplet", "inhibitory", "morrison", "multiplicative", "pair", "symmetric",
     "triplet", "van_rossum",
