@@ -40,7 +40,6 @@ ALL: dict[str, Rule] = {
     "k-winners": Winners(3),
     "goodness": Goodness(),
     "rewarded-hebb": RewardedHebb(),
-    "gated": Gated(RewardedHebb(), "reward", "acetylcholine"),
     "neuron-normalised": NeuronNormalised(Hebb()),
     "stdp": pair(),
     "stdp-nearest": pair(nearest=True),
