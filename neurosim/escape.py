@@ -25,7 +25,8 @@ class SRM0:
 
     So a spike sets v to chi and forgets the input of before. Run as tau_m dv/dt = -v + I, tau_s dI/dt = -I,
     I <- I + eps0 / tau_s u, exactly. v (from rest), theta, Delta_u and chi in mV, eps0 in mV ms, rho0 in Hz, times in ms; u,
-    the sum of weights, is a pure number. Its noise is a hash of (seed, step, unit), as that of `Poisson`. State: v, I, step,
+    the sum of weights, is a pure number. Its noise is a hash of (seed, step, unit), as that of `Poisson`: the same in every
+    trial, and in every layer of that seed; in the engine it is drawn anew. State: v, I, step,
     noise, dt. The surrogate is that of the mean: d y / d v = d/dv (1 - exp(-rho dt)). ValueError for a constant that is not
     positive, or chi not below theta.
     Source: Gerstner & Kistler 2002, Spiking Neuron Models, ch. 4 and 5; these values: Brzosko et al. 2017, eLife 6:e27756.

@@ -4,7 +4,7 @@ Each stands beside its frozen control, which is rewarded in the same way at its 
 whose hidden layers do what they do without reward (M = 1):
 
     reward-hebb                 reward-hebb-unmodulated, reward-shuffled; reward-frozen      (reward-hebb is in the line-up)
-    acetylcholine-hebb          reward-hebb;                              reward-frozen
+    acetylcholine-hebb          reward-hebb;                              acetylcholine-frozen
     reward-node-perturbation    reward-node-perturbation-unmodulated;     reward-node-perturbation-frozen
     reward-stdp (spiking)       reward-stdp-unmodulated, reward-shuffled; frozen
 
@@ -15,6 +15,7 @@ told the M of another sample, in all layers.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 from torch.optim import SGD, Adam
@@ -40,11 +41,11 @@ def sampled(name: str, rule: Rule | None, credit: Credit = SampledReward(), foll
     return Entry(make, {**searched, **ANSWER}, {**start, "answer": READOUT_RATE}, follows)
 
 
-def acetylcholine(v: Values, convolutional: bool) -> Recipe:
+def acetylcholine(name: str, hidden: Rule | None, v: Values, convolutional: bool) -> Recipe:
     """The learning rate of every layer is gated by uncertainty: dW = ACh[k] (reward-hebb's), ACh[k] = 1 - Rbar[k]."""
     recipe = by_local_rule(
-        "acetylcholine-hebb",
-        Gated(RewardedHebb(), "reward", "acetylcholine"),
+        name,
+        hidden,
         v["lr"],
         credit=SampledReward(),
         readout=v["answer"],
@@ -73,7 +74,17 @@ PREDICTION = Critic(rate=0.1, gamma=0.0)  # a trial is one step: delta = R - V(x
 
 THREE_FACTOR: dict[str, Entry] = {
     "reward-hebb-unmodulated": sampled("reward-hebb-unmodulated", Hebb()),
-    "acetylcholine-hebb": Entry(acetylcholine, {**HIDDEN_RATE, **ANSWER}, {"lr": 1e-4, "answer": READOUT_RATE}),
+    "acetylcholine-hebb": Entry(
+        partial(acetylcholine, "acetylcholine-hebb", Gated(RewardedHebb(), "reward", "acetylcholine")),
+        {**HIDDEN_RATE, **ANSWER},
+        {"lr": 1e-4, "answer": READOUT_RATE},
+    ),
+    "acetylcholine-frozen": Entry(
+        partial(acetylcholine, "acetylcholine-frozen", None),
+        ANSWER,
+        {"lr": 0.0, "answer": READOUT_RATE},
+        "acetylcholine-hebb",
+    ),
     "reward-frozen": sampled("reward-frozen", None),
     "reward-shuffled": sampled(
         "reward-shuffled", RewardedHebb(), SampledReward(signal=Shuffled(MeanReward())), follows="reward-hebb"
@@ -101,13 +112,13 @@ def tagged(gate: str, tau_e: float = 500.0) -> SpikeRule:
 
 
 def at_once() -> SpikeRule:
-    """The same with M = 1 all along: post spike: dW = r1."""
+    """Without eligibility, and M = 1: post spike: dW = r1."""
     window = tagged("reward")
     return replace(window, terms=tuple(replace(m, gate=None) for m in window.terms))
 
 
 def contrasted(name: str, weight: Tensor) -> Tensor:
-    """In hidden layers w_i less its mean, at the length with which it was drawn (synaptic scaling, neuron-local)."""
+    """In hidden layers w_i less its mean, at the mean length of what is drawn (synaptic scaling, neuron-local)."""
     if name.startswith("readout."):
         return weight
     w = weight - weight.mean(1, keepdim=True)

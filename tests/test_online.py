@@ -25,6 +25,14 @@ MORE = {
         {"r1": Trace("pre", 20.0, start=0.3)}, (Term(-0.01, ("pre", "r1"), "dopamine", 90.0),)
     ),
     "nothing of pre": SpikeRule({"o1": Trace("post", 20.0)}, (Term(-0.01, ("post", "o1")), Term(0.02, ("post",)))),
+    "two of one pre side": SpikeRule(
+        {"o1": Trace("post", 20.0)},
+        (Term(-0.01, ("pre", "o1"), "dopamine", 90.0), Term(0.03, ("post", "pre"), "dopamine", 90.0)),
+    ),
+    "none of one": SpikeRule(
+        {"r1": Trace("pre", 20.0), "o1": Trace("post", 20.0)},
+        (Term(0.0, ("post", "r1"), "dopamine", 90.0), Term(0.03, ("post", "r1", "o1"), "dopamine", 90.0)),
+    ),
     "at once": SpikeRule({}, (Term(0.01, ("pre", "post"), "dopamine", 30.0), Term(0.02, ("post", "pre")))),
 }
 
@@ -88,5 +96,7 @@ def test_what_it_does_not_run_is_said():
     trace = Trace("pre", 20.0, clock="width")
     with pytest.raises(Unsupported, match="rule: r1 has a time constant that varies"):
         Online(SpikeRule({"r1": trace}, (Term(1.0, ("post", "r1")),)), torch.zeros(2, 3), 1.0)
+    with pytest.raises(Unsupported, match="rule: its `forget` clears all at a trial's end"):
+        Online(replace(pair(), forget=True), torch.zeros(2, 3), 1.0)
     with pytest.raises(Unsupported, match="rule: r1 is pooled over a batch"):
         Online(SpikeRule({"r1": Trace("pre", 20.0, pooled=True)}, (Term(1.0, ("post", "r1")),)), torch.zeros(2, 3), 1.0)

@@ -138,19 +138,31 @@ def test_raw_and_none():
     assert (Unmodulated().of(R, batch, torch.zeros(0), DRAW)[0] == 1).all() and not Unmodulated().reads
 
 
-def test_what_is_shuffled_is_all_there_and_tells_nothing_of_the_sample():
-    """Its mean over the draws is the batch's, within 4.5 standard errors; and no draw loses or makes anything."""
+def test_what_is_shuffled_is_all_there_and_never_ones_own():
+    """In the mean it is that of the others, within 4.5 standard errors; and no draw loses or makes anything."""
     batch, R = shown()
     signal, g, n = Shuffled(MeanReward()), torch.Generator().manual_seed(1), 3000
     Rbar = torch.tensor([0.2, 0.5, 0.4])
-    M, after = MeanReward().of(R, batch, Rbar, g)
-    drawn = torch.stack([signal.of(R, batch, Rbar, g)[0] for _ in range(n)])
-    assert torch.equal(drawn.sort(1).values, M.sort().values.expand(n, -1))
+    _, after = MeanReward().of(R, batch, Rbar, g)
     assert torch.equal(signal.of(R, batch, Rbar, g)[1], after)
-    off = (drawn.mean(0) - M.mean()) / (M.std(correction=0) / n**0.5)
-    assert off.abs().max() < 4.5
-    c = ((drawn - M.mean()) * (M - M.mean())).mean(1) / M.var(correction=0)  # correlation with what it should be
-    assert abs(c.mean()) < 4.5 * c.std() / n**0.5 and c.std() < 0.5
+    own = torch.arange(len(R)) + 0.5  # all different, so that one's own is told apart
+    drawn = torch.stack([Shuffled(RawReward()).of(own, batch, torch.zeros(0), g)[0] for _ in range(n)])
+    assert torch.equal(drawn.sort(1).values, own.expand(n, -1)) and (drawn != own).all()
+    others = (own.sum() - own) / (len(own) - 1)
+    error = drawn.std(0) / n**0.5
+    assert ((drawn.mean(0) - others) / error).abs().max() < 4.5
+    assert (Shuffled(RawReward()).of(own[:1], batch, torch.zeros(0), g)[0] == 0).all()  # there is no other
+
+
+def test_a_shuffled_reward_moves_no_answer_in_the_mean():
+    """REINFORCE: E[M' (1[c] - p)] = 0 where M' is another's, and p (1 - p) at the target, the gradient, where it is one's own."""
+    g, p, n = torch.Generator().manual_seed(2), torch.tensor([0.2, 0.5, 0.3]), 8000
+    c = torch.multinomial(p.expand(n, 3), 4, replacement=True, generator=g)  # [draws, samples], target 1 for all
+    R = (c == 1).double()
+    told = torch.stack([Shuffled(RawReward()).of(r, None, torch.zeros(0), g)[0] for r in R])
+    own, other = (M * (R - p[1]) for M in (R, told))
+    assert (own.mean(0) - p[1] * (1 - p[1])).abs().max() < 4.5 * 0.5 / n**0.5
+    assert other.mean(0).abs().max() < 4.5 * other.std() / n**0.5
 
 
 # ---------------------------------------------------------------------------------------------- the sampled answer

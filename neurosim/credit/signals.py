@@ -159,9 +159,9 @@ class Critic:
 
 @dataclass(frozen=True)
 class Shuffled:
-    """M of another sample of the batch, at random: the control in which as much is told, but of no use.
+    """M'[b] = M[b + k], k drawn from 1 .. B - 1, the batch a circle: the control in which as much is told, but of no use.
 
-    What is left of it is the batch's mean of M, the same for all: E[M'_b | M] = <M>.
+    Never a sample's own M, which would be 1/B of the true update in the mean. Alone in its batch a sample is told 0.
     """
 
     signal: Signal
@@ -175,4 +175,7 @@ class Shuffled:
 
     def of(self, R: Tensor, batch: Batch, memory: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         M, memory = self.signal.of(R, batch, memory, generator)
-        return M[..., torch.randperm(M.shape[-1], generator=generator, device=M.device)], memory
+        if M.shape[-1] == 1:
+            return torch.zeros_like(M), memory
+        k = int(torch.randint(1, M.shape[-1], (), generator=generator, device=M.device))
+        return M.roll(-k, -1), memory

@@ -74,7 +74,8 @@ def weighed(products: Sequence[Factors], weight: Tensor | None) -> Tensor:
             starts.append(p.a * y[:1])
             y = y if p.bump == 1 else p.bump * y
         at[id(p.x)] = at[id(p.x)] + y if id(p.x) in at else y
-    return torch.cat((*at.values(), *starts)) if len(at) + len(starts) > 1 else y
+    sides = (*at.values(), *starts)
+    return torch.cat(sides) if len(sides) > 1 else sides[0]
 
 
 def met(products: Sequence[Factors]) -> Tensor:

@@ -4,8 +4,8 @@
     for ...:
         online.step(pre, post, {"reward": R})        # pre [B, pre], post [B, post], R [B, 1] or [B, post]
 
-is w <- w + rule.update(one step) at each step, within bounds, with as much said (`tests/test_online.py`); but weights, traces
-and eligibility are buffers that are changed in place, and what a step does is laid out once.
+is w <- w + rule.update(one step) at each step, within bounds (`tests/test_online.py`); but weights, traces and eligibility are
+buffers that are changed in place, what a step does is laid out once, and trains are not looked at: they must be of 0 and 1.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Online:
 
     weight [post, pre] is changed in place. `traces`: {name: [B, unit]}, `eligibility`: {(gate, tau_e): [B, post, pre]}, views.
     Trains are of 0 and 1; what third factors and weights a rule reads is as for `SpikeRule`. ValueError for a shape that does
-    not fit and for what is not told; Unsupported for traces that are pooled or whose time constant varies.
+    not fit and for what is not told; Unsupported for traces that are pooled or whose time constant varies, and for `forget`.
     """
 
     def __init__(
@@ -63,6 +63,10 @@ class Online:
             if t.pooled or t.clock:
                 what = "is pooled over a batch" if t.pooled else "has a time constant that varies"
                 raise Unsupported(f"rule: {n} {what}, which `Online` does not run; use rule.update")
+        if rule.forget:
+            raise Unsupported(
+                "rule: its `forget` clears all at a trial's end, which `Online` does not know; use rule.update"
+            )
         if weight.dim() != 2 or not weight.is_contiguous():
             what = list(weight.shape) if weight.dim() != 2 else "a view that is not contiguous"
             raise ValueError(f"weight: given {what}, expected a tensor [post, pre]")

@@ -59,6 +59,9 @@ class SpikeRule:
     def __post_init__(self) -> None:
         if not (isinstance(self.terms, tuple) and all(isinstance(m, Term) for m in self.terms)):
             raise ValueError(f"terms: given {type(self.terms).__name__}, it must be a tuple of Term: (Term(...),)")
+        for n, t in self.traces.items():
+            if t.clock in self.traces:
+                raise ValueError(f"clock: given {t.clock!r} for {n}, a trace; it must be a third factor")
 
     @cached_property
     def reads(self) -> frozenset[str]:
@@ -234,8 +237,9 @@ class SpikeRule:
             if m.gate is not None:
                 shared, sides = found.setdefault((m.gate, m.tau_e), {}), self._sides(m)
                 key = m.weight, sides["pre"], m.factors[0], self._lone(m, "pre")
-                shared.setdefault(key, []).append((m.gain, sides["post"]))
-        return found
+                if m.gain:
+                    shared.setdefault(key, []).append((m.gain, sides["post"]))
+        return {key: shared for key, shared in found.items() if shared}
 
     @cached_property
     def _paths(self) -> frozenset[str]:

@@ -29,6 +29,8 @@ class Trace:
         if not self.tau > 0:
             name = self.parameter or "tau"
             raise ValueError(f"{name}: given {self.tau}, a trace's time constant must be a positive number of ms")
+        if self.start and self.of not in ("pre", "post"):
+            raise ValueError(f"start: given {self.start}, the trace of a third factor, {self.of}, begins at 0")
         for name, value in (("bump", self.bump), ("start", self.start)):
             if not abs(value) < float("inf"):
                 raise ValueError(f"{name}: given {value}, it must be a finite number")
