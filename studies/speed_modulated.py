@@ -175,7 +175,7 @@ def claims_of(rows):
     found = []
     for batch, window, bound in BOUNDS:
         name = f"batch {batch}, weights written every {window} steps: ratio of medians"
-        got = round(ratio(rows, batch, window), 2)
+        got = ratio(rows, batch, window)
         found.append(figures.claim(name, got, ">=", bound, source="project target"))
     for batch in (1, 16):
         worst = max(r["value"] for r in rows if (r["layer"], r["quantity"]) == (batch, APART))

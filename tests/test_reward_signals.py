@@ -155,7 +155,7 @@ def test_what_is_shuffled_is_all_there_and_never_ones_own():
 
 
 def test_a_shuffled_reward_moves_no_answer_in_the_mean():
-    """REINFORCE: E[M' (1[c] - p)] = 0 where M' is another's, and p (1 - p) at the target, the gradient, where it is one's own."""
+    """REINFORCE: E[M' (1[c] - p)] = 0 where M' is another's, and p (1 - p) at the target where it is one's own."""
     g, p, n = torch.Generator().manual_seed(2), torch.tensor([0.2, 0.5, 0.3]), 8000
     c = torch.multinomial(p.expand(n, 3), 4, replacement=True, generator=g)  # [draws, samples], target 1 for all
     R = (c == 1).double()

@@ -119,12 +119,26 @@ def test_a_life_in_brief(monkeypatch):
     monkeypatch.setattr(N, "MOVED", 5)
     rows, claims = N.run(Mode(seeds=1, quick=True))
     assert claims == []
-    found = {c: [r["value"] for r in rows if (r["quantity"], r["recipe"]) == ("found", c)] for c in N.COLOURS}
-    assert {c: len(v) for c, v in found.items()} == {N.WITH: 6, N.WITHOUT: 6, N.FROZEN: 12}
+    runs = {c: [r["value"] for r in rows if (r["quantity"], r["recipe"]) == ("runs", c)] for c in N.COLOURS}
+    assert runs == {N.WITH: [1] * 6, N.WITHOUT: [1] * 6, N.FROZEN: [2] * 6}
+    assert {r["at"] for r in rows if r["quantity"] == "visits to the old place"} == {1, 2, 3, 4, 5, 6}
     net = N.network()
     agent, still = net.replicas(2)
-    N.live(agent, 0, N.WITHOUT)
-    N.live(still, 0, N.FROZEN)
+    N.live(agent, N.WITHOUT)
+    N.live(still, N.FROZEN)
     assert (still.projections[0].w == 2).all()
     w = agent.projections[0].w  # without acetylcholine, by rewards alone
     assert w.min() == 2 and 2.1 < w.max() <= 3
+
+
+def test_runs_are_summed_trial_by_trial():
+    each = [N.row(q, v, N.WITH, 1) for k in range(4) for q, v in (
+        ("found", k > 0), ("s to the reward", 15.0 if k == 0 else k), ("visits to the old place", 2.0 * (k == 3))
+    )]  # fmt: skip
+    rows = N.summed(each)
+    of = lambda q: N.value(rows, q, N.WITH, 1)  # noqa: E731
+    assert (of("runs"), of("found"), of("visits to the old place"), of("s to the reward, median")) == (4, 3, 1, 2.5)
+    share, low, high = N.share(rows, "found", N.WITH, 1)
+    assert (
+        share == 0.75 and low == pytest.approx(0.3006, abs=1e-4) and high == pytest.approx(0.9544, abs=1e-4)
+    )  # by hand

@@ -3,7 +3,8 @@
     memory = signal.begin(batch, outputs)                        what it remembers at first, one tensor
     M, memory = signal.of(R, batch, memory, generator)           R [B], or [T, B] where rewards come in the course of a trial
 
-M is like R; it is read from the memory as it was before this batch. All randomness is from the generator.
+M is like R; it is read from the memory as it was before this batch (a Critic in time learns on the way). All randomness is
+from the generator.
 """
 
 from __future__ import annotations
@@ -125,7 +126,9 @@ class Critic:
 
     Temporal-difference error of a linear critic that learns from it, TD(0), the mean over the batch; as dopamine's
     prediction error: it moves from the reward to what predicts it. A trial without time is one step, delta = R - V(x). In
-    time R is [T, B] and delta[t] is told at t, when s' is seen; w learns step by step. phi: a function of the batch.
+    time R is [T, B] and delta[t], of s = s[t] and s' = s[t + 1], stands at t; w learns step by step, from the batch's mean:
+    so it also depends on the step after and on other samples, which `reads`, of trials without time, does not say.
+    phi: a function of the batch.
     Source: Sutton 1988, Mach Learn 3:9; Schultz, Dayan & Montague 1997, Science 275:1593.
     """
 
