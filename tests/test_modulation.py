@@ -241,6 +241,10 @@ def test_bad_input_is_refused():
         modulated(rule, (Gain(M1, "A3_plus", 2.0),), {"M1": 1.2})
     with pytest.raises(ValueError, match="blocked: given 'M2', the effects act through M1"):
         doses((Gain(M1, "A3_plus", 2.0),), {"acetylcholine": 1.0}, blocked=("M2",))
+    with pytest.raises(ValueError, match="clock: given 'o1' for r1, a trace; it must be a third factor"):
+        SpikeRule({"r1": Trace("pre", 20.0, clock="o1"), "o1": Trace("post", 20.0)}, ())
+    with pytest.raises(ValueError, match="start: given 0.5, the trace of a third factor, dopamine, begins at 0"):
+        Trace("dopamine", 50.0, start=0.5)
     slow = SpikeRule({"D": Trace("dopamine", 50.0, clock="ACh")}, (Term(1.0, ("post",), "D"),))
     with pytest.raises(Unsupported, match="clock: D is the trace of a modulator, whose time constant does not vary in"):
         compiled(slow)

@@ -48,8 +48,6 @@ def compiled(rule: SpikeRule) -> Compiled:
             raise Unsupported(
                 f"clock: {n} is the trace of a modulator, whose time constant does not vary in the engine"
             )
-        if t.clock in rule.traces:
-            raise Unsupported(f"clock: given {t.clock!r}, a trace; in the engine only a modulator is a clock")
     found: tuple[dict, dict] = ({}, {})
     for m in rule.terms:
         if not m.gain:
