@@ -232,13 +232,17 @@ def catalogue(kind: str) -> dict[str, str]:
     def first(thing: Any) -> str:
         return (inspect.getdoc(thing) or "").partition("\n")[0]
 
-    every = {n: r for k in ("mlp", "spiking-mlp") for n, r in recipes.every_recipe_for("digits", k).items()}
+    of = {k: recipes.every_recipe_for("digits", k) for k in ("mlp", "spiking-mlp")}
+    alone = {n: r for n, r in of["spiking-mlp"].items() if n not in of["mlp"]}
     return {
         "rules": lambda: {
             n: ";  ".join(spike_equations(r)) if isinstance(r, SpikeRule) else first(type(r))
             for n, r in rules.ALL.items()
         },
-        "recipes": lambda: {n: one_line(r) for n, r in every.items()},
+        "recipes": lambda: (
+            {n: one_line(r) for n, r in of["mlp"].items()}
+            | {n: f"{one_line(r)}, --network spiking-mlp" for n, r in alone.items()}
+        ),
         "tasks": lambda: {n: first(f) for n, f in tasks.TASKS.items()},
         "networks": lambda: {n: first(f) for n, f in networks.NETWORKS.items()},
         "studies": lambda: {n: study.load_study(n).question.partition("\n")[0] for n in study.studies()},

@@ -44,7 +44,7 @@ def test_an_environment_ends_the_run_at_its_step():
     assert len(again.spikes(y).time) > 5 and np.array_equal(again.spikes(y).time, rec.spikes(y).time)
 
 
-@pytest.mark.parametrize("ends", (-1, 3))
+@pytest.mark.parametrize("ends", (-1, 3, 1.0, True))
 def test_the_place_that_ends_a_run_is_in_memory(ends):
     with pytest.raises(ValueError, match=f"ends: given {ends}, memory has the places 0 to 2"):
         ns.Environment(until, 1.0, np.zeros(3), ends)

@@ -241,6 +241,10 @@ def test_bad_input_is_refused():
         modulated(rule, (Gain(M1, "A3_plus", 2.0),), {"M1": 1.2})
     with pytest.raises(ValueError, match="blocked: given 'M2', the effects act through M1"):
         doses((Gain(M1, "A3_plus", 2.0),), {"acetylcholine": 1.0}, blocked=("M2",))
+    twice = Gain(M1, "A3_plus", 2.0), Gain(Receptor("M1", "dopamine", EC50=1.0), "A2_minus", 2.0)
+    for use in (lambda: doses(twice, {"dopamine": 1.0}), lambda: reading(rule, twice)):
+        with pytest.raises(ValueError, match="effects: two receptors are named M1, .* name one differently"):
+            use()
     with pytest.raises(ValueError, match="clock: given 'o1' for r1, a trace; it must be a third factor"):
         SpikeRule({"r1": Trace("pre", 20.0, clock="o1"), "o1": Trace("post", 20.0)}, ())
     with pytest.raises(ValueError, match="start: given 0.5, the trace of a third factor, dopamine, begins at 0"):

@@ -45,6 +45,7 @@ def test_a_step_is_a_trial_of_one_step(name, lanes, told_to):
     if any(t.pooled for t in rule.traces.values()):
         rule = replace(rule, traces={n: replace(t, pooled=False) for n, t in rule.traces.items()})
     w, synapse, state = torch.rand(5, 7), nn.Linear(7, 5, bias=False), {}
+    w = w.clamp(0.1, 0.9)
     first, online = w.clone(), Online(rule, w.clone(), 0.5, lanes, 0.1, 0.9)
     for t in range(60):
         pre, post = (torch.rand(lanes, 7) < 0.3).double(), (torch.rand(lanes, 5) < 0.3).double()
@@ -80,6 +81,7 @@ def stepped(rule=RULES["modulated"], pre=(1, 3), post=(1, 2), dtype=None, **told
     (lambda: Online(pair(), torch.zeros(3), 1.0), r"weight: given \[3\], expected a tensor \[post, pre\]"),
     (lambda: Online(pair(), torch.zeros(3, 2).T, 1.0), "weight: given a view that is not contiguous"),
     (lambda: Online(pair(), torch.zeros(2, 3), 1.0, 0), "lanes: given 0, at least 1"),
+    (lambda: Online(pair(), torch.full((2, 3), 0.5), 1.0, 1, 0.0, 0.1), "weight: given 0.5 to 0.5, it must lie within w_min"),
     (lambda: Online(pair(), torch.zeros(2, 3), 1.0, 1, 1.0, 0.0), "w_min: given 1.0, above w_max = 0.0"),
     (lambda: Online(pair(), torch.zeros(2, 3), 50.0), "tau_plus: given .* ms, less than the step dt = 50.0 ms"),
     (lambda: stepped(pre=(1, 2)), r"pre: given \[1, 2\] .*, expected \[1, 3\]"),

@@ -154,6 +154,17 @@ def test_what_is_shuffled_is_all_there_and_never_ones_own():
     assert (Shuffled(RawReward()).of(own[:1], batch, torch.zeros(0), g)[0] == 0).all()  # there is no other
 
 
+def test_a_critic_is_given_a_reward_of_the_batchs_shape():
+    critic, batch = Critic(), Batch(torch.rand(6, 3, 4), time=True)
+    for shape, message in (
+        ((3,), r"given the shape \[3\], expected \[T, B\] = \[6, 3\]"),
+        ((4, 3), "expected"),
+        ((6, 1), "expected"),
+    ):
+        with pytest.raises(ValueError, match=f"R: .*{message}"):
+            critic.of(torch.zeros(shape), batch, critic.begin(batch, 1), DRAW)
+
+
 def test_a_shuffled_reward_moves_no_answer_in_the_mean():
     """REINFORCE: E[M' (1[c] - p)] = 0 where M' is another's, and p (1 - p) at the target where it is one's own."""
     g, p, n = torch.Generator().manual_seed(2), torch.tensor([0.2, 0.5, 0.3]), 8000

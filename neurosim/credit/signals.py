@@ -152,6 +152,11 @@ class Critic:
 
     def of(self, R: Tensor, batch: Batch, memory: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         phi, w = self.phi(batch), memory
+        if R.shape != phi.shape[:-1]:
+            axes = "[T, B]" if batch.time else "[B]"
+            raise ValueError(
+                f"R: given the shape {list(R.shape)}, expected {axes} = {list(phi.shape[:-1])}, as the batch is"
+            )
         if R.dim() == 1:
             return self.step(R, phi, None, w)
         delta = torch.empty_like(R)

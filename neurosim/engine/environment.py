@@ -43,11 +43,13 @@ class Environment:
             raise ValueError(
                 f"memory: given {type(self.memory).__name__}, it must be a numpy array of float64 with one axis"
             )
-        if self.ends is not None and not 0 <= self.ends < len(self.memory):
-            raise ValueError(f"ends: given {self.ends}, memory has the places 0 to {len(self.memory) - 1}")
+        whole = isinstance(self.ends, int) and not isinstance(self.ends, bool)
+        if self.ends is not None and not (whole and 0 <= self.ends < len(self.memory)):
+            raise ValueError(f"ends: given {self.ends!r}, memory has the places 0 to {len(self.memory) - 1}")
 
     @property
     def ended(self) -> bool:
+        """Has the step set memory[ends]?  False without ends."""
         return self.ends is not None and bool(self.memory[self.ends])
 
 

@@ -104,6 +104,12 @@ def listed(effects: Sequence[Effect]) -> None:
     for e in effects:
         if not isinstance(e.receptor, Receptor):
             raise ValueError(f"receptor: given {e.receptor!r}, expected a Receptor")
+    named: dict[str, Receptor] = {}
+    for r in (e.receptor for e in effects):
+        if named.setdefault(r.name, r) != r:
+            raise ValueError(
+                f"effects: two receptors are named {r.name}, {named[r.name]} and {r}; name one differently"
+            )
 
 
 def doses(

@@ -1,6 +1,6 @@
 """A spike rule step by step, its weights changed at each: for a loop in which the reward is known as one goes.
 
-    online = Online(rule, weight, dt=1.0)            # weight [post, pre]
+    online = Online(rule, weight, dt=1.0, lanes=B)   # weight [post, pre]
     for ...:
         online.step(pre, post, {"reward": R})        # pre [B, pre], post [B, post], R [B, 1] or [B, post]
 
@@ -74,6 +74,11 @@ class Online:
             raise ValueError(f"lanes: given {lanes}, at least 1")
         if not w_min <= w_max:
             raise ValueError(f"w_min: given {w_min}, above w_max = {w_max}")
+        if weight.numel() and not w_min <= float(weight.min()) <= float(weight.max()) <= w_max:
+            raise ValueError(
+                f"weight: given {float(weight.min()):g} to {float(weight.max()):g}, it must lie within w_min = {w_min} and "
+                f"w_max = {w_max}"
+            )
         self.rule, self.weight, self.dt, self.lanes, self.bounds = rule, weight, dt, lanes, (w_min, w_max)
         self._bounded = isfinite(w_min) or isfinite(w_max)
         self.units = {"pre": weight.shape[1], "post": weight.shape[0]}
