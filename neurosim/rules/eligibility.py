@@ -51,7 +51,7 @@ def changed(rec: Record, products: Products, M: Tensor, a: float) -> Tensor:
 def grown(rec: Record, products: Products, e: Tensor | None, a: float) -> Tensor:
     """a^T e + sum_t a^(T-1-t) P[t], [B, post, pre], of a dense layer."""
     T = rec.pre.shape[0]
-    age, decayed = (ages(T, a, rec.pre.dtype, rec.pre.device).flip(0).reshape(-1, 1, 1) if T > 1 else None), a**T
+    age, decayed = (ages(T, a, rec.pre).flip(0).reshape(-1, 1, 1) if T > 1 else None), a**T
     for f, some in products.items():
         y, x = weighed(some, age).permute(1, 2, 0), met(some).transpose(0, 1)  # [B, post, steps], [B, steps, pre]
         if e is not None and f is None:
@@ -97,7 +97,7 @@ def read(e: Tensor, m: Tensor) -> Tensor:
 def read_decaying(e: Tensor, M: Tensor, a: float) -> Tensor:
     """sum_t a^(t+1) M[t] e."""
     T, B = M.shape[:2]
-    return read(e, (a * ages(T, a, M.dtype, M.device) @ M.reshape(T, -1)).view(B, -1))
+    return read(e, (a * ages(T, a, M) @ M.reshape(T, -1)).view(B, -1))
 
 
 def by(rec: Record, f: Callable[[Tensor], Tensor] | None, d: Tensor) -> Tensor:

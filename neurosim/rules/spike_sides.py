@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from operator import mul
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -102,7 +102,7 @@ def path(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
     if T == 1:
         return torch.stack((start, torch.add(x[0], start, alpha=a)))
     events = torch.cat((start[None], x)).flatten(1)  # where it starts from counts as one
-    return (_kernel(T + 1, a, x.dtype, x.device).T @ events).view(T + 1, *x.shape[1:])
+    return (kernel(T + 1, a, x).T @ events).view(T + 1, *x.shape[1:])
 
 
 def end(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
@@ -112,7 +112,7 @@ def end(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
         return filtered_end(x, a, start)
     if T == 1:
         return torch.add(x[0], start, alpha=a)
-    age = _kernel(T, a, x.dtype, x.device)[:, -1]
+    age = kernel(T, a, x)[:, -1]
     return torch.add((age @ x.flatten(1)).view_as(start), start, alpha=a**T)
 
 
@@ -123,17 +123,30 @@ def back(x: Tensor, a: float) -> Tensor:
         return x
     if not short(x):
         return filtered_back(x, a)[:-1]
-    return (_kernel(T, a, x.dtype, x.device) @ x.reshape(T, -1)).view(x.shape)
+    return (kernel(T, a, x) @ x.reshape(T, -1)).view(x.shape)
+
+
+def ages(T: int, a: float, like: Tensor) -> Tensor:
+    """a^0, a^1, ... [T]."""
+    return kept(_ages, like)(T, a, like.dtype, like.device)
+
+
+def kernel(T: int, a: float, like: Tensor) -> Tensor:
+    """a^(s-t) for s >= t, 0 elsewhere, [t, s]."""
+    return kept(_kernel, like)(T, a, like.dtype, like.device)
+
+
+def kept(make: Any, like: Tensor) -> Any:
+    """From the cache for plain tensors; others (fake ones, of a tracer) must not be mixed with what is kept."""
+    return make if type(like) is Tensor else make.__wrapped__
 
 
 @lru_cache(64)
-def ages(T: int, a: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """a^0, a^1, ... [T]."""
+def _ages(T: int, a: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     return a ** torch.arange(T, dtype=dtype, device=device)
 
 
 @lru_cache(64)
 def _kernel(T: int, a: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """a^(s-t) for s >= t, 0 elsewhere, [t, s]."""
     t = torch.arange(T, device=device)
     return (a ** (t - t[:, None]).to(dtype).clamp(min=0)).triu()
