@@ -35,7 +35,6 @@ Atari games), so the peer's program imports its two subpackages `network` and `l
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -46,6 +45,7 @@ import torch
 from torch import nn
 
 from neurosim import figures
+from neurosim.peers import answered, peer_python, ratios, started
 from neurosim.plasticity import Record
 from neurosim.rules import SpikeRule, Term, Trace
 from neurosim.rules.online import Online
@@ -129,35 +129,23 @@ def theirs(peer, folder, pre, post, reward):
     """The same of the peer's rule, in its own process."""
     path = Path(folder) / "given.pt"
     torch.save((pre, post, reward), path)
-    print(json.dumps(str(path)), file=peer.stdin, flush=True)
-    answer = peer.stdout.readline()
-    if not answer:
-        raise ValueError(f"--peer-python: {PEER_PYTHON} stopped while it ran the peer's rule")
-    return float(answer), torch.load(path)
+    return float(answered(peer, json.dumps(str(path)), "rule")), torch.load(path)
 
 
 def run(mode):
-    if not PEER_PYTHON:
-        raise ValueError("--peer-python: not given, but it must be the Python of an environment with BindsNET (--help)")
     threads, steps = torch.get_num_threads(), 100 if mode.quick else STEPS
-    torch.set_num_threads(1)
     rows = []
-    command = [PEER_PYTHON, "-c", peer_program]
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as peer:  # fmt: skip
-        try:
-            if peer.stdout.readline().strip() != "ready":
-                raise ValueError(f"--peer-python: given {PEER_PYTHON}, it cannot import BindsNET's MSTDPET")
-            for repeat in range(-1, mode.seeds):  # the first warms up
-                for batch in (1, 16):
-                    shown = given(steps, batch, repeat + 1)
-                    cell = {1: ours(1, *shown), "BindsNET": theirs(peer, folder, *shown), 50: ours(50, *shown)}
-                    if repeat >= 0:
-                        rows += rows_of(batch, repeat, steps, cell)
-        finally:
-            peer.stdin.close()
-            peer.wait()
+    with (
+        started(PEER_PYTHON, peer_program, "BindsNET", "BindsNET's MSTDPET") as peer,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        torch.set_num_threads(1)
+        for repeat in range(-1, mode.seeds):  # the first warms up
+            for batch in (1, 16):
+                shown = given(steps, batch, repeat + 1)
+                cell = {1: ours(1, *shown), "BindsNET": theirs(peer, folder, *shown), 50: ours(50, *shown)}
+                if repeat >= 0:
+                    rows += rows_of(batch, repeat, steps, cell)
     torch.set_num_threads(threads)
     for batch, window, _ in BOUNDS:
         print(f"batch {batch}, weights written every {window}: {figure_of(rows, batch, window)}")
@@ -178,13 +166,13 @@ def claims_of(rows):
         got = ratio(rows, batch, window)
         found.append(figures.claim(name, got, ">=", bound, source="project target"))
     for batch in (1, 16):
-        worst = max(r["value"] for r in rows if (r["layer"], r["quantity"]) == (batch, APART))
+        worst = max(r["value"] for r in rows if (str(r["layer"]), r["quantity"]) == (str(batch), APART))
         found.append(figures.claim(f"batch {batch}: {APART}", worst, "<=", 1e-4, source="BindsNET 0.3.4, float32"))
     return found
 
 
 def timed(rows, batch, kind):
-    return [r["value"] for r in rows if (r["layer"], r["recipe"], r["quantity"]) == (batch, str(kind), SPEED)]
+    return [r["value"] for r in rows if (str(r["layer"]), r["recipe"], r["quantity"]) == (str(batch), str(kind), SPEED)]
 
 
 def ratio(rows, batch, window):
@@ -204,33 +192,16 @@ def draw(rows, manifest):
     with rc_context(figures.STYLE):
         fig = Figure(figsize=(8, 3.0), layout="constrained")
         ax = fig.subplots()
-        for k, (batch, window, bound) in enumerate(BOUNDS):
-            colour = "#2171b5" if window == 50 else "#a63603"
-            mine, peers = timed(rows, batch, window), timed(rows, batch, "BindsNET")
-            ax.plot([a / b for a, b in zip(mine, peers, strict=True)], [k] * len(mine), ".", color=colour, alpha=0.4)
-            ax.plot(ratio(rows, batch, window), k, "o", color=colour)
-            ax.plot([bound] * 2, [k - 0.4, k + 0.4], color="#c00000", linewidth=1.5)
-            text = f"{median(mine):,.0f} / {median(peers):,.0f}"
-            ax.annotate(text, (1.01, k), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-        ax.axvline(1, color="#888888", linestyle="--", linewidth=1)
-        ax.set_xscale("log")
-        ax.set_xticks([0.5, 1, 2, 3, 5, 10, 20, 40], ["0.5", "1", "2", "3", "5", "10", "20", "40"])
-        ax.set_xticks([], minor=True)
-        names = [f"batch {b}, weights written\nevery {'step' if n == 1 else f'{n} steps'}" for b, n, _ in BOUNDS]
-        ax.set_yticks(range(len(BOUNDS)), names)
-        ax.set_ylim(len(BOUNDS) - 0.5, -0.5)
-        ax.annotate("steps per CPU s\nours / theirs", (1.01, 1.0), xycoords="axes fraction", va="bottom", fontsize=8)
-        ax.set_xlabel(
-            "steps per CPU second / BindsNET's MSTDPET (1)\nlarge: ratio of medians; small: repetitions; red: target"
-        )
+        lines = [
+            (f"batch {batch}, weights written\nevery {'step' if window == 1 else f'{window} steps'}",
+             timed(rows, batch, window), timed(rows, batch, "BindsNET"), bound, "#2171b5" if window == 50 else "#a63603")
+            for batch, window, bound in BOUNDS
+        ]  # fmt: skip
+        ratios(ax, lines, "BindsNET's MSTDPET", (0.5, 1, 2, 3, 5, 10, 20, 40))
         ax.set_title("Reward-modulated STDP with eligibility, 784 to 100, one thread")
     return fig
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if "--peer-python" in arguments[:-1]:
-        at = arguments.index("--peer-python")
-        PEER_PYTHON = arguments[at + 1]
-        del arguments[at : at + 2]
+    PEER_PYTHON, arguments = peer_python(sys.argv[1:])
     raise SystemExit(main(run, draw, arguments))

@@ -42,6 +42,7 @@ import numpy as np
 
 import neurosim as ns
 from neurosim import figures
+from neurosim.peers import peer_python
 from neurosim.rules.stdp import pair, triplet
 from neurosim.study import main
 from neurosim.tasks.images import fashion
@@ -520,9 +521,5 @@ def stages(ax, rows):
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if "--peer-python" in arguments[:-1]:
-        at = arguments.index("--peer-python")
-        PEER_PYTHON = arguments[at + 1]
-        del arguments[at : at + 2]
+    PEER_PYTHON, arguments = peer_python(sys.argv[1:])
     raise SystemExit(main(run, draw, arguments))

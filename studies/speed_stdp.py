@@ -25,7 +25,6 @@ spikingjelly==2.0.0; PEER/bin/pip install loguru tensorboard.  It needs no torch
 
 import json
 import math
-import subprocess
 import sys
 import tempfile
 import time
@@ -36,6 +35,7 @@ import torch
 from torch import nn
 
 from neurosim import figures
+from neurosim.peers import answered, peer_python, ratios, started
 from neurosim.plasticity import Record
 from neurosim.rules import SpikeRule, Term, Trace, triplet
 from neurosim.study import main
@@ -110,38 +110,25 @@ def theirs(peer, folder, name, pre, post):
     """The same of the peer's pair rule, in its own process."""
     path = Path(folder) / "trains.pt"
     torch.save((pre, post), path)
-    print(json.dumps([name, str(path), dict(TRIALS)[name]]), file=peer.stdin, flush=True)
-    answer = peer.stdout.readline()
-    if not answer:
-        raise ValueError(f"--peer-python: {PEER_PYTHON} stopped while it ran the peer's learner")
+    answer = answered(peer, json.dumps([name, str(path), dict(TRIALS)[name]]), "learner")
     return float(answer) / dict(TRIALS)[name], torch.load(path)
 
 
 def run(mode):
-    if not PEER_PYTHON:
-        raise ValueError(
-            "--peer-python: not given, but it must be the Python of an environment with SpikingJelly (--help)"
-        )
     threads, steps = torch.get_num_threads(), 10 if mode.quick else STEPS
-    torch.set_num_threads(1)
     rows = []
-    command = [PEER_PYTHON, "-c", peer_program]
-    with tempfile.TemporaryDirectory() as folder, subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as peer:  # fmt: skip
-        try:
-            if peer.stdout.readline().strip() != "ready":
-                raise ValueError(f"--peer-python: given {PEER_PYTHON}, it cannot import SpikingJelly's STDPLearner")
-            for repeat in range(-1, mode.seeds):  # the first warms up
-                for name in layers:
-                    pre, post = trains(name, steps, repeat + 1)
-                    cell = {k: ours(name, rule, pre, post) for k, rule in rules.items()}
-                    cell["SpikingJelly pair"] = theirs(peer, folder, name, pre, post)
-                    if repeat >= 0:
-                        rows += rows_of(name, repeat, steps, cell, pre, post)
-        finally:
-            peer.stdin.close()
-            peer.wait()
+    with (
+        started(PEER_PYTHON, peer_program, "SpikingJelly", "SpikingJelly's STDPLearner") as peer,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        torch.set_num_threads(1)
+        for repeat in range(-1, mode.seeds):  # the first warms up
+            for name in layers:
+                pre, post = trains(name, steps, repeat + 1)
+                cell = {k: ours(name, rule, pre, post) for k, rule in rules.items()}
+                cell["SpikingJelly pair"] = theirs(peer, folder, name, pre, post)
+                if repeat >= 0:
+                    rows += rows_of(name, repeat, steps, cell, pre, post)
     torch.set_num_threads(threads)
     return rows, claims_of(rows)
 
@@ -186,35 +173,16 @@ def draw(rows, manifest):
     with rc_context(figures.STYLE):
         fig = Figure(figsize=(8, 3.6), layout="constrained")
         ax = fig.subplots()
-        cells = [(layer, kind, bound) for layer, bound in BOUNDS for kind in rules]
-        for k, (layer, kind, bound) in enumerate(cells):
-            colour = "#2171b5" if layer == "dense" else "#a63603"
-            pairs = zip(timed(rows, layer, kind), timed(rows, layer, "SpikingJelly pair"), strict=True)
-            each = [a / b for a, b in pairs]
-            ax.plot(each, [k] * len(each), ".", color=colour, alpha=0.4, markersize=5)
-            ax.plot(ratio(rows, layer, kind), k, "o", color=colour)
-            text = f"{median(timed(rows, layer, kind)):,.0f} / {median(timed(rows, layer, 'SpikingJelly pair')):,.0f}"
-            ax.annotate(text, (1.01, k), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-            if kind != PAIR:
-                ax.plot([bound] * 2, [k - 0.4, k + 0.4], color="#c00000", linewidth=1.5)
-        ax.axvline(1, color="#888888", linestyle="--", linewidth=1)
-        ax.set_xscale("log")
-        ax.set_xticks([1, 2, 3, 5, 8, 12, 20], ["1", "2", "3", "5", "8", "12", "20"])
-        ax.set_xticks([], minor=True)
-        ax.set_yticks(range(len(cells)), [f"{layer}: {kind}" for layer, kind, _ in cells])
-        ax.set_ylim(len(cells) - 0.5, -0.5)
-        ax.annotate("steps per CPU s\nours / theirs", (1.01, 1.0), xycoords="axes fraction", va="bottom", fontsize=8)
-        ax.set_xlabel(
-            "steps per CPU second / SpikingJelly's pair rule (1)\nlarge: ratio of medians; small: repetitions; red: target"
-        )
+        lines = [
+            (f"{layer}: {kind}", timed(rows, layer, kind), timed(rows, layer, "SpikingJelly pair"),
+             None if kind == PAIR else bound, "#2171b5" if layer == "dense" else "#a63603")
+            for layer, bound in BOUNDS for kind in rules
+        ]  # fmt: skip
+        ratios(ax, lines, "SpikingJelly's pair rule", (1, 2, 3, 5, 8, 12, 20))
         ax.set_title("STDP on a batch of 16, one thread")
     return fig
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if "--peer-python" in arguments[:-1]:
-        at = arguments.index("--peer-python")
-        PEER_PYTHON = arguments[at + 1]
-        del arguments[at : at + 2]
+    PEER_PYTHON, arguments = peer_python(sys.argv[1:])
     raise SystemExit(main(run, draw, arguments))

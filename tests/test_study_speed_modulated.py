@@ -3,11 +3,13 @@
 import math
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from neurosim import figures
 from neurosim.plasticity import Record, Unsupported
 from neurosim.rules import Power, SpikeRule, Term, Trace
 from neurosim.study import Mode, load_study
@@ -152,3 +154,10 @@ def test_a_convolution_has_no_eligibility_of_that_shape():
     rec = Record("s", synapse, synapse.weight.detach(), x, y, y, y, {}, dt=1.0)
     with pytest.raises(Unsupported, match=r"use B = 1, or .*forget=True.*per_lane=True"):
         of("rule").update(rec, {"reward": torch.zeros(2, 2, 1, 1, 1)}, {})
+
+
+def test_the_committed_figure_is_drawn_again_from_its_files():
+    rows, manifest = figures.load("speed_modulated", Path(__file__).parents[1] / "figures")
+    again = {c["name"]: c["got"] for c in globals_of["claims_of"](rows)}
+    assert again == pytest.approx({c["name"]: c["got"] for c in manifest["claims"]}, abs=0.006)
+    assert study.draw(rows, manifest).axes
