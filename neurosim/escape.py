@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neurosim.neurons import decay
 from neurosim.record import positive
-from neurosim.spiking import STEEPEST, length, response, uniform
+from neurosim.spiking import STEEPEST, drawn, length, noise, response
 
 __all__ = ["SRM0"]
 
@@ -52,17 +52,13 @@ class SRM0:
         z = s["y"].detach() if "y" in s else torch.zeros_like(u)  # no credit through the reset
         v, I = (s[k] if k in s else torch.zeros_like(u) for k in ("v", "I"))
         v, I = v * (1 - z) + self.chi * z, I * (1 - z) + self.eps0 / self.tau_s * u
-        now = s["step"].long() + 1 if "step" in s else torch.zeros_like(u, dtype=torch.int64)
-        unit = torch.arange(u.numel(), device=u.device).reshape(u.shape)
         return {
             "v": decay(self.tau_m, dt) * v + response(self.tau_m, self.tau_s, dt) * I,
             "I": decay(self.tau_s, dt) * I,
-            "step": now,
-            "noise": uniform(self.seed, now, unit).to(u.dtype),
             "dt": torch.full_like(u, dt),
+            **noise(self.seed, s, u),
         }
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
         rho = self.rho0 * torch.exp(((s["v"] - self.theta) / self.Delta_u).clamp(max=STEEPEST))
-        p = -torch.expm1(-rho * s["dt"] / 1000)
-        return (s["noise"] < p.detach()).to(p.dtype) + (p - p.detach())
+        return drawn(s["noise"], -torch.expm1(-rho * s["dt"] / 1000))

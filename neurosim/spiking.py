@@ -256,17 +256,22 @@ class Poisson:
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
         dt = length(dt)
-        now = s["step"].long() + 1 if "step" in s else torch.zeros_like(u, dtype=torch.int64)
-        unit = torch.arange(u.numel(), device=u.device).reshape(u.shape)
-        return {
-            "v": -torch.expm1(-u * dt / 1000),
-            "step": now,
-            "noise": uniform(self.seed, now, unit).to(u.dtype),
-        }
+        return {"v": -torch.expm1(-u * dt / 1000), **noise(self.seed, s, u)}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
-        v = s["v"]
-        return (s["noise"] < v.detach()).to(v.dtype) + (v - v.detach())
+        return drawn(s["noise"], s["v"])
+
+
+def noise(seed: int, s: Mapping[str, Tensor], u: Tensor) -> dict[str, Tensor]:
+    """The states `step` and `noise` at the next step of a neuron whose spikes are drawn."""
+    now = s["step"].long() + 1 if "step" in s else torch.zeros_like(u, dtype=torch.int64)
+    unit = torch.arange(u.numel(), device=u.device).reshape(u.shape)
+    return {"step": now, "noise": uniform(seed, now, unit).to(u.dtype)}
+
+
+def drawn(noise: Tensor, p: Tensor) -> Tensor:
+    """1 with probability p, else 0; its derivative is that of p, the straight-through."""
+    return (noise < p.detach()).to(p.dtype) + (p - p.detach())
 
 
 def uniform(seed: int, step: Tensor, unit: Tensor) -> Tensor:

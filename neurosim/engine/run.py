@@ -54,6 +54,7 @@ def run(
     marks = Marks(net, record, each, ceiling)
     loop = Loop(net, ready, listeners.seen, environment)
     done, piece = 0, min(total, 1000)
+    ended = lambda: environment is not None and environment.ended  # noqa: E731
     progress = Progress(total)
     stop = Interrupt()
     try:
@@ -74,7 +75,7 @@ def run(
             elif spent > PIECE:
                 piece = max(1, piece // 2)
             progress.show(done)
-            if environment is not None and environment.ended:
+            if ended():
                 break
     except KeyboardInterrupt:  # by `each`, or a second Ctrl-C
         rec.interrupted = True
@@ -82,7 +83,7 @@ def run(
         stop.close()
         progress.close()
         rec.write()
-    rec.interrupted |= stop.asked and done < total and not (environment is not None and environment.ended)
+    rec.interrupted |= stop.asked and done < total and not ended()
     return rec
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from neurosim.plasticity import Unsupported
 from neurosim.rules.eligibility import read
 from neurosim.rules.spike_rule import SpikeRule
+from neurosim.rules.spike_sides import before
 from neurosim.rules.terms import Power
 from neurosim.rules.trains import decay_of
 
@@ -109,17 +110,17 @@ class Online:
         self._needed = sorted(rule.reads - {"pre", "post", "weight", "future"})
 
     def _decayed(self, event: str, names: Sequence[str]) -> float:
-        """What traces that are read before their bump have decayed by: all but those of pre at a post spike."""
-        before = [n for n in names if n in self._decays and self.rule.traces[n].of in ("post", event)]
-        return prod(self._decays[n] for n in before)
+        """What the traces that are read before their bump have decayed by."""
+        traces = self.rule.traces
+        return prod(self._decays[n] for n in names if n in traces and before(traces[n].of, event))
 
-    def _shared(self) -> dict[tuple, dict[tuple, list[tuple[float, list[str]]]]]:
+    def _shared(self) -> dict[tuple, dict[tuple, list[tuple[float, tuple[str, ...]]]]]:
         """(gate, tau_e, f(w)): (event, factors of pre): gains, and factors of post."""
         found: dict[tuple, dict] = {}
         for m in self.rule.terms:
-            of_pre = tuple(n for n in m.factors if (self.rule.traces[n].of if n in self.rule.traces else n) == "pre")
+            sides = self.rule.sides(m)
             some = found.setdefault((m.gate, m.tau_e if m.gate else 0.0, m.weight), {})
-            some.setdefault((m.factors[0], of_pre), []).append((m.gain, [n for n in m.factors if n not in of_pre]))
+            some.setdefault((m.factors[0], sides["pre"]), []).append((m.gain, sides["post"]))
         return found
 
     @torch.no_grad()

@@ -188,14 +188,15 @@ class SpikeRule:
                     dw[f] = dw.get(f, 0) + gain * c * d
         return sum((f(rec.weight) * d for f, d in dw.items() if f), dw[None])
 
-    def _sides(self, m: Term) -> dict[str, tuple[str, ...]]:
+    def sides(self, m: Term) -> dict[str, tuple[str, ...]]:
+        """A term's factors of pre, and the others: of post, and what is told."""
         of = {f: self.traces[f].of if f in self.traces else f for f in m.factors}
         pre = tuple(f for f in m.factors if of[f] == "pre")
         return {"pre": pre, "post": tuple(f for f in m.factors if of[f] != "pre")}
 
     def _lone(self, m: Term, side: str) -> str | None:
         """The all-to-all trace that is all of that side of a term at once, if it is so."""
-        names = self._sides(m)[side]
+        names = self.sides(m)[side]
         t = self.traces.get(names[0]) if len(names) == 1 else None
         return names[0] if t is not None and t.of == side and not t.nearest and not t.clock else None
 
@@ -214,7 +215,7 @@ class SpikeRule:
         lone: dict[Product, list[Part]] = {}
         for m in self._at_once:
             if m.gain:
-                event, sides = m.factors[0], self._sides(m)
+                event, sides = m.factors[0], self.sides(m)
                 c, x = seen.read(sides[small], event)
                 group = lone if self._lone(m, large) else parts
                 part = m.gain * c, x or [torch.ones_like(seen.activity[small])]
@@ -235,7 +236,7 @@ class SpikeRule:
         found: dict[tuple[str, float], dict] = {}
         for m in self.terms:
             if m.gate is not None:
-                shared, sides = found.setdefault((m.gate, m.tau_e), {}), self._sides(m)
+                shared, sides = found.setdefault((m.gate, m.tau_e), {}), self.sides(m)
                 key = m.weight, sides["pre"], m.factors[0], self._lone(m, "pre")
                 if m.gain:
                     shared.setdefault(key, []).append((m.gain, sides["post"]))

@@ -24,6 +24,14 @@ class Of(Protocol):
     def of(self) -> str: ...
 
 
+def before(of: str, event: str) -> bool:
+    """Is a trace of `of` read before its bump? Only not so: pre traces at a post spike, and traces of third factors.
+
+    At a pre spike the post spikes of this step are still to come.
+    """
+    return of in ("pre", "post") and (of, event) != ("pre", "post")
+
+
 @dataclass(frozen=True)
 class Seen:
     """A span of a trial: activity by name, and its traces with what they start from in front, [T + 1, B, *unit]."""
@@ -34,12 +42,8 @@ class Seen:
     decays: Mapping[str, float | Tensor]  # [T, ...] where a time constant varies
 
     def before(self, name: str, event: str) -> bool:
-        """Is it a trace read before its bump? Only not so: pre traces at a post spike, and traces of third factors.
-
-        At a pre spike the post spikes of this step are still to come.
-        """
-        of = self.traces[name].of if name in self.traces else None
-        return of in ("pre", "post") and (of, event) != ("pre", "post")
+        """Is it a trace read before its bump?"""
+        return name in self.traces and before(self.traces[name].of, event)
 
     def read(self, names: tuple[str, ...], event: str) -> tuple[float, list[Tensor]]:
         """Factors at an event as (c, tensors), c times their product; before its bump a trace is a z[t-1], and a is in c."""
