@@ -71,6 +71,7 @@ class Pass(NamedTuple):
     trial: Trial
     third: Mapping[str, Any] = {}
     gain: float = 1.0
+    goes_on: bool = False  # is it a further piece of the last pass's trial?
 
 
 @runtime_checkable
@@ -266,6 +267,8 @@ class Learner:
         batch = self._batch(batch)
         noise = self._generator(self.steps) if "noise" in self.recipe.credit.reads else self._noise
         for p in self.recipe.credit.passes(self.net, batch, own, noise):
+            if not p.goes_on:
+                state = {n: self.rules[n].fresh(s) if hasattr(self.rules[n], "fresh") else s for n, s in state.items()}
             for n, d in self._told(p, {**batch.signals, **p.third}, state):
                 dw[n] = dw[n] + d if n in dw else d
         return dw, state, own

@@ -96,3 +96,4 @@ class Trial:
     arrived: Mapping[str, Any]  # by synapse: pre, in the graph
     weights: Mapping[str, Tensor]  # by synapse: what it transmitted with
     end: Mapping[str, dict[str, Tensor]]  # by layer: last state, detached, to start the next trial from
+    start: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)  # that it was started from

@@ -189,6 +189,7 @@ def play(
         {n: run.pre[k] for n, (run, k) in tape.sites.items()},
         tape.weights,
         {n: {k: v.detach() for k, v in r.states[-1].items()} for n, r in runs.items() if type(r.u) is list},
+        start,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.plasticity import RETURNED, Pass, claims
-from neurosim.record import Batch, Trial
+from neurosim.record import Batch, Trial, Unsupported
 from neurosim.trial import play, synapses
 
 
@@ -26,11 +26,15 @@ class Wireless:
 class Backprop(Wireless):
     """credit_l = phi'(u_l) * (W_{l+1}^T credit_{l+1}): it returns through the synapses' own weights.
 
-    `cut` is a pattern of synapses through which none returns: "*.recurrent" makes it e-prop and RFLO.
-    Source: Rumelhart, Hinton & Williams 1986, Nature 323:533. Relation to backprop: it is backprop.
+    `cut` is a pattern of synapses through which none returns: "*.recurrent" makes it e-prop and RFLO. `steps`: a sequence
+    is played in pieces of so many steps, each started from the last one's end, and no credit passes from one to another:
+    truncated backpropagation through time; 1 is what can be done online. Its loss is the sum of those of the pieces.
+    Source: Rumelhart, Hinton & Williams 1986, Nature 323:533; pieces: Williams & Peng 1990, Neural Comput 2:490.
+    Relation to backprop: it is backprop, or with pieces its part within them.
     """
 
     cut: str = ""
+    steps: int | None = None
     reads: frozenset[str] = claims("error", "transport")
     gives: frozenset[str] = claims("credit", "signal")
 
@@ -38,11 +42,37 @@ class Backprop(Wireless):
         """The weights that credit returns through, by synapse; those not named use their own."""
         return {}
 
+    def ways(self, net: nn.Module, own: dict[str, Any]) -> dict[str, Tensor | None]:
+        """`back`, with what is cut."""
+        cut = {n: None for n in synapses(net) if fnmatchcase(n, self.cut)} if self.cut else {}
+        return {**self.back(net, own), **cut}
+
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
-        back = self.back(net, own)
-        if self.cut:
-            back |= {n: None for n in synapses(net) if fnmatchcase(n, self.cut)}
-        yield Pass(play(net, batch, backward=back), {"credit": RETURNED, "signal": RETURNED})
+        for trial in trials(net, batch, self.ways(net, own), self.steps):
+            yield Pass(trial, {"credit": RETURNED, "signal": RETURNED}, goes_on=bool(trial.start))
+
+
+def trials(
+    net: nn.Module, batch: Batch, backward: Mapping[str, Tensor | None], steps: int | None = None
+) -> Iterable[Trial]:
+    """One play of the batch; or of its pieces of so many steps, one after the other, each started from the last one's end.
+
+    ValueError for steps < 1; Unsupported where the pieces have no targets of their own, [T, B].
+    """
+    if steps is None:
+        yield play(net, batch, backward=backward)
+        return
+    if steps < 1:
+        raise ValueError(f"steps: given {steps}, a piece has at least 1")
+    x, target = batch.x, batch.target
+    if not batch.time or target is None or target.shape[:2] != x.shape[:2]:
+        raise Unsupported("a sequence is played in pieces, but this batch has no target at each step, [T, B]")
+    start: Mapping[str, Mapping[str, Tensor]] = {}
+    for k in range(0, len(x), steps):
+        piece = replace(batch, x=x[k : k + steps], target=target[k : k + steps])
+        trial = play(net, piece, backward=backward, start=start)
+        start = trial.end
+        yield trial
 
 
 @dataclass(frozen=True)
