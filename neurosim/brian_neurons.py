@@ -120,6 +120,10 @@ def adaptive_lif(n: AdaptiveLIF) -> NeuronCode:
         raise Unsupported(
             "beta: given a tensor, but Brian2 code is printed for one number; print the neurons one by one"
         )
+    if n.refractory:
+        raise Unsupported(
+            f"refractory: given {n.refractory} ms, but Brian2 code is printed for an AdaptiveLIF without it"
+        )
     model = "dv/dt = -v/tau_m : 1\nda/dt = -a/tau_a : 1\nz : 1"  # z: did it spike in the last step?
     step = {"before_thresholds": "v += u(t, i) - threshold*z\na += z\nz = 0"}
     fixed = constants(n, tau_m="ms", threshold="", tau_a="ms", beta="")

@@ -114,27 +114,60 @@ class AdaptiveLIF:
         v <- alpha v + u - threshold z,   a <- rho a + z,   z = H((v - threshold - beta a) / threshold)
         alpha = exp(-dt / tau_m),  rho = exp(-dt / tau_a)
 
-    beta = 0 is the plain LIF; beta may be a tensor, one number a unit. u and v share the unit of `threshold`, tau in ms.
+    beta = 0 is the plain LIF; beta may be a tensor, one number a unit. u and v share the unit of `threshold`, times in ms.
+    For `refractory` ms after a spike z = 0, and so is its slope; v goes on. State: v, a, and with `refractory` rest (steps of
+    it that are left) and free (1 if there are none).
     """
 
     tau_m: float = 20.0
     threshold: float = 0.6
     tau_a: float = 2000.0
     beta: float | Tensor = 0.0
+    refractory: float = 0.0
     memory: bool = True
 
     def __post_init__(self) -> None:
         positive(tau_m=self.tau_m, tau_a=self.tau_a, threshold=self.threshold)
+        if not self.refractory >= 0:
+            raise ValueError(f"refractory: given {self.refractory} ms, it must not be negative")
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
         if not s:
-            return {"v": u, "a": u * 0}
+            rested = {"free": torch.full_like(u, 1.0), "rest": torch.zeros_like(u)} if self.refractory else {}
+            return {"v": u, "a": u * 0, **rested}
         z = s["y"]
-        v = decay(self.tau_m, dt) * s["v"] + u - self.threshold * z.detach()  # no credit through the reset
-        return {"v": v, "a": decay(self.tau_a, dt) * s["a"] + z}
+        v = torch.add(u, s["v"], alpha=decay(self.tau_m, dt)).sub(z.detach(), alpha=self.threshold)
+        # no credit through the reset
+        held = {}
+        if self.refractory:
+            rest = torch.where(z.detach() > 0, self.refractory / dt, (s["rest"] - 1).clamp(min=0))
+            held = {"rest": rest, "free": (rest < 1).to(u.dtype)}
+        return {"v": v, "a": torch.add(z, s["a"], alpha=decay(self.tau_a, dt)), **held}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
-        return surrogate_spike((s["v"] - self.threshold - self.beta * s["a"]) / self.threshold)
+        beta = self.beta.to(s["v"]) if isinstance(self.beta, Tensor) else self.beta
+        z = surrogate_spike((s["v"] - self.threshold - beta * s["a"]) / self.threshold)
+        return z * s["free"] if self.refractory else z
+
+
+@dataclass(frozen=True)
+class LSTM:
+    """c <- sigmoid(f + forget) c + sigmoid(i) tanh(g),   y = sigmoid(o) tanh(c),   u = (i, f, g, o).
+
+    Four inputs a unit, u [..., 4 n] -> y [..., n]. Sources: Hochreiter & Schmidhuber 1997, Neural Comput 9:1735; the forget
+    gate, open at first: Gers, Schmidhuber & Cummins 2000, Neural Comput 12:2451. State: v = c, o.
+    """
+
+    forget: float = 1.0
+    memory: bool = True
+
+    def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
+        i, f, g, o = u.chunk(4, -1)
+        new = i.sigmoid() * g.tanh()
+        return {"v": (f + self.forget).sigmoid() * s["v"] + new if "v" in s else new, "o": o.sigmoid()}
+
+    def out(self, s: Mapping[str, Tensor]) -> Tensor:
+        return s["o"] * s["v"].tanh()
 
 
 # ---------------------------------------------------------------------------------------------- a run

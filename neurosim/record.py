@@ -72,7 +72,7 @@ class Record:
     synapse: nn.Module  # geometry only (stride, groups ...); its values are in `weight`
     weight: Tensor  # [post, *pre]
     pre: Tensor  # [(T,) B, *pre unit]   what arrived
-    u: Tensor  # [(T,) B, *post unit]  total input of the post neuron: all its synapses and its bias
+    u: _Late | Tensor = _Late()  # [(T,) B, *post unit]  total input of the post neuron: all its synapses and its bias
     post: _Late | Tensor = _Late()  # [(T,) B, *post unit]  what left
     slope: _Late | Tensor = _Late()  # d post / d v: phi'(v), or the surrogate psi of a spike
     state: _Late | Mapping[str, Tensor] = _Late()  # v, a, ... like post

@@ -21,7 +21,7 @@ from neurosim.synapses import rank, send
 class _Run:
     """What one layer did in one trial. Plain slots: this is the inner loop of everything."""
 
-    __slots__ = ("layer", "name", "named", "out", "pre", "states", "u")
+    __slots__ = ("kept", "layer", "name", "named", "out", "pre", "states", "u")
 
     def __init__(self, layer: Layer, name: str, named: Mapping[str, str]) -> None:
         self.layer, self.name, self.named = layer, name, named
@@ -29,6 +29,7 @@ class _Run:
         self.u: Any = None  # a tensor, or a list
         self.states: list[dict[str, Tensor]] = []
         self.out: Tensor | None = None
+        self.kept: dict[str, Tensor] = {}  # what records of several synapses have in common, once it is asked for
 
 
 class _Tape:
@@ -231,31 +232,37 @@ class _Records(Mapping[str, Record]):  # a record is made when it is first looke
 
 
 def _record(name: str, run: _Run, synapse: str, weight: Tensor, dt: float | None) -> Record:
-    pre, u = run.pre[synapse], run.u
+    pre = run.pre[synapse]
     if type(pre) is list:
         silent = torch.zeros_like(next(x for x in pre if x is not None))
         pre = torch.stack([silent if x is None else x for x in pre])
-    if type(u) is list:
-        u = torch.stack(u)
-    late = partial(_kept, run, "y"), partial(_slope, run), partial(_state, run)
-    return Record(name, getattr(run.layer, synapse), weight.detach(), pre.detach(), u.detach(), *late, dt)
+    late = partial(_whole, run, "u"), partial(_whole, run, "y"), partial(_slope, run), partial(_state, run)
+    return Record(name, getattr(run.layer, synapse), weight.detach(), pre.detach(), *late, dt)
 
 
-def _kept(run: _Run, k: str) -> Tensor:
-    """One state variable of the whole trial."""
-    values = [s[k] for s in run.states]
-    return (torch.stack(values) if type(run.u) is list else values[0]).detach()
+def _whole(run: _Run, k: str) -> Tensor:
+    """u, or one state variable, of the whole trial."""
+    if k not in run.kept:
+        steps = type(run.u) is list
+        values = (run.u if steps else [run.u]) if k == "u" else [s[k] for s in run.states]
+        if k == "y" and run.out is not None:
+            run.kept[k] = run.out.detach()
+        else:
+            run.kept[k] = (torch.stack(values) if steps else values[0]).detach()
+    return run.kept[k]
 
 
 def _state(run: _Run) -> dict[str, Tensor]:
-    return {k: _kept(run, k) for k in run.states[-1]}
+    return {k: _whole(run, k) for k in run.states[-1]}
 
 
 def _slope(run: _Run) -> Tensor:
     """d out / d v, once for the whole trial."""
-    with torch.enable_grad():
-        v = _kept(run, "v").clone().requires_grad_()
-        return torch.autograd.grad(run.layer.neuron.out({**_state(run), "v": v}).sum(), v)[0]
+    if "slope" not in run.kept:
+        with torch.enable_grad():
+            v = _whole(run, "v").clone().requires_grad_()
+            run.kept["slope"] = torch.autograd.grad(run.layer.neuron.out({**_state(run), "v": v}).sum(), v)[0]
+    return run.kept["slope"]
 
 
 def returned(trial: Trial, kinds: Iterable[str] = ("credit", "signal")) -> dict[str, dict[str, Tensor]]:

@@ -52,6 +52,8 @@ def adaptive(n: AdaptiveLIF, dt: float) -> Kind:
     alpha, rho = decay(n.tau_m, dt), decay(n.tau_a, dt)
     if not isinstance(n.beta, int | float):
         raise Unsupported("beta: given a tensor, in the engine it is one number a population")
+    if n.refractory:
+        raise Unsupported(f"refractory: given {n.refractory} ms, in the engine an AdaptiveLIF has none")
     return Kind(
         arrays.ADAPTIVE, [n.threshold, 0.0, 1.0, alpha, rho, n.beta, n.threshold / alpha, 1 / rho], 0.0, 0.0, 0.0
     )

@@ -6,6 +6,10 @@ For `AdaptiveLIF` neurons, with L[t] = signal = -dL/dz[t] (or a broadcast stand-
 
 x is the presynaptic spike that arrives at t. Two forms of the same sum: `EProp` filters L backward in time at the end of
 the trial (memory of a batch of activities, T B N); `EPropOnline` is causal and keeps an eligibility per synapse and lane.
+On neurons that do not adapt `RFLO` is causal and keeps a trace per presynaptic unit only.
+
+tau_out: where L[t] is the error of a readout that is leaky itself, y <- kappa y + (1 - kappa) W_out z with
+kappa = exp(-dt / tau_out), each spike also bears on later errors: e is replaced by  ebar <- kappa ebar + (1 - kappa) e.
 """
 
 from __future__ import annotations
@@ -19,6 +23,12 @@ from torch import Tensor
 
 from neurosim.neurons import AdaptiveLIF, decay
 from neurosim.plasticity import Record, Unsupported, claims, outer, rank
+from neurosim.traces import filtered_back
+
+
+def on(value: Any, like: Tensor) -> Any:
+    """A number, or a tensor where and of the type that `like` is."""
+    return value.to(like) if isinstance(value, Tensor) else value
 
 
 def _start(state: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
@@ -33,40 +43,57 @@ class EProp:
     """
 
     neuron: AdaptiveLIF
+    tau_out: float | None = None
     reads: frozenset[str] = claims("pre", "slope", "signal", "future")
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         n = self.neuron
-        alpha, rho = decay(n.tau_m, rec.dt), decay(n.tau_a, rec.dt)
+        alpha, rho, beta = decay(n.tau_m, rec.dt), decay(n.tau_a, rec.dt), on(n.beta, rec.slope)
+        L = third["signal"]
+        if self.tau_out:
+            kappa = decay(self.tau_out, rec.dt)
+            L = (1 - kappa) * filtered_back(L, kappa)[:-1]
         g = ga = torch.zeros_like(rec.slope[0])
-        gs: list[Tensor] = []
-        for L, psi in zip(third["signal"].flip(0), rec.slope.flip(0), strict=True):
-            d = psi * (L + ga)
-            g, ga = d + alpha * g, rho * ga - n.beta * d
-            gs.append(g)
-        return outer(rec, rec.pre, torch.stack(gs[::-1]))
+        gs = torch.empty_like(rec.slope)
+        for t in range(len(gs) - 1, -1, -1):
+            d = rec.slope[t] * (L[t] + ga)
+            gs[t] = g = torch.add(d, g, alpha=alpha)
+            ga = rho * ga - beta * d
+        return outer(rec, rec.pre, gs)
 
 
 @dataclass(frozen=True)
 class EPropOnline:
-    """The causal form: one eligibility per synapse and lane, [B, post, pre]. Dense synapses only. State carries over trials."""
+    """The causal form: one eligibility per synapse and lane, [B, post, pre]. Dense synapses only.
+
+    State carries over trials, or with `forget` is cleared where a new one begins.
+    """
 
     neuron: AdaptiveLIF
+    tau_out: float | None = None
+    forget: bool = False
     reads: frozenset[str] = claims("pre", "slope", "signal")
+
+    def fresh(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is left of the state when a new trial begins."""
+        return {} if self.forget else state
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         if rank(rec.synapse) > 1:
             raise Unsupported(f"{rec.name}: online e-prop keeps an eligibility per synapse, dense only; use EProp")
         n = self.neuron
         alpha, rho = decay(n.tau_m, rec.dt), decay(n.tau_a, rec.dt)
-        beta: Any = n.beta[:, None] if isinstance(n.beta, Tensor) else n.beta
+        beta: Any = on(n.beta, rec.slope)[:, None] if isinstance(n.beta, Tensor) else n.beta
+        kappa = decay(self.tau_out, rec.dt) if self.tau_out else 0.0
         ev = _start(state, "ev", rec.pre[0][:, None, :])  # [B, 1, pre]: one filter a presynaptic unit
         ea = _start(state, "ea", rec.post[0][:, :, None] * rec.pre[0][:, None, :])  # [B, post, pre]
+        ebar = _start(state, "ebar", ea)
         dw = torch.zeros_like(rec.weight)
         for x, L, psi in zip(rec.pre, third["signal"], rec.slope, strict=True):
             ev = alpha * ev + x[:, None, :]
             e = psi[:, :, None] * (ev - beta * ea)
-            ea = rho * ea + e
-            dw = dw + torch.einsum("bj,bji->ji", L, e)
-        state.update(ev=ev, ea=ea)
+            ea = torch.add(e, ea, alpha=rho)
+            ebar = torch.lerp(e, ebar, kappa) if kappa else e
+            dw = dw + torch.einsum("bj,bji->ji", L, ebar)
+        state.update(ev=ev, ea=ea, **({"ebar": ebar} if kappa else {}))
         return dw

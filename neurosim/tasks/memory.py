@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from neurosim.tasks.sequences import NOT_ASKED, Answers, Sequences, share_right
+from neurosim.tasks.sequences import NOT_ASKED, Answers, Sequences
 
 CUE, ANSWER = 10, 10  # steps
 
@@ -25,5 +25,5 @@ def xor_trials(n: int, generator: torch.Generator, T: int, noise: float) -> tupl
     return x, target
 
 
-def delayed_xor(delay: int = 70, noise: float = 0.1) -> Sequences:
+def delayed_xor(delay: int = 70, noise: float = 0.5) -> Sequences:
     return Sequences("delayed-xor", partial(xor_trials, T=delay, noise=noise), (3,), 2, Answers(ANSWER))
