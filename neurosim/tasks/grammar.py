@@ -77,16 +77,18 @@ class Machine:
 
 
 def machine(nodes: Mapping[Hashable, Sequence[Arc]], start: Hashable, cut: Cut = tuple) -> Machine:
-    """Nodes that emit whole strings -> a machine that emits symbols: at each node a trie of its strings.
+    """Nodes that emit whole strings -> a machine that emits symbols: at each node a trie of its strings. Only nodes that
+    can be reached from the start become states.
 
     Raises ValueError where a string of a node begins with another one of it: the next state would not be determined.
     """
     weight: dict[tuple[Hashable, tuple[str, ...]], dict[str, float]] = {(start, ()): {}}
-    to = {}
-    for node, arcs in nodes.items():
-        for string, probability, target in arcs:
+    to, reached = {}, [start]
+    for node in reached:  # grows as it goes
+        for string, probability, target in nodes[node]:
             if probability == 0:
                 continue
+            reached += [target] if target not in reached else []
             symbols = tuple(cut(string))
             for i, a in enumerate(symbols):
                 place, last = (node, symbols[:i]), i + 1 == len(symbols)

@@ -145,7 +145,7 @@ def encode(tokens: Sequence[str], symbols: Symbols) -> tuple[tuple[str, ...], np
 def bits(output: Tensor, target: Tensor) -> Tensor:
     """1/n sum over the n asked steps of -log2 softmax(output[t])[target[t]]: lower is better. [T, B, K] -> [B]."""
     asked = (target != NOT_ASKED).sum(0)
-    return Answers(1)(output, target).double() / (asked * math.log(2))
+    return Answers(1)(output, target).double() / asked / math.log(2)
 
 
 # ---------------------------------------------------------------------------------------------- a corpus as a task
