@@ -52,7 +52,7 @@ def sentences(words: bool = False) -> Grammar:
     """Sentences of `grammar.english`, drawn anew for every epoch, each sequence from the start of a sentence.
 
     18 characters, or 21 words. The optimum is .383 bits per character (1.615 per word) at T = 100, and .408 (1.739) for
-    who forgets the subject's number at the next noun.
+    who forgets the subject's number at the next noun; by words a 5-gram sees past one such noun and reaches 1.666.
     """
     m = grammar.english(grammar.words if words else tuple)
     V, name = len(m.symbols), "text-grammar-word" if words else "text-grammar"
