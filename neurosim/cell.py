@@ -178,9 +178,14 @@ def evaluate(learner: Learner, task: TaskLike, split: Any) -> tuple[float, float
     loss = torch.cat(losses).mean().item()
     if not math.isfinite(loss):
         return math.nan, loss, []
-    output, target = torch.cat(outputs), torch.cat(targets)
+    output, target = (torch.cat(parts, samples_axis(parts[0], batch)) for parts in (outputs, targets))
     each = task.scores(output, target).tolist() if hasattr(task, "scores") else []
     return task.score(output, target), loss, each
+
+
+def samples_axis(values: Tensor, batch: Batch) -> int:
+    """Where the samples of outputs or targets stand: 1 where each step has one, [T, B, ...]."""
+    return int(batch.time and values.dim() > 1 and values.shape[:2] == batch.x.shape[:2])
 
 
 def held_against_backprop(learner: Learner, probe: Batch, seed: int) -> dict[str, dict[str, float]]:

@@ -23,7 +23,8 @@ class Plan:
     """What was asked for, every default filled in."""
 
     task: Any  # already at its size
-    slug: str  # of the task
+    slug: str  # of the task, and what else was asked of it
+    make_net: Any
     network: str
     recipes: list[Any]
     epochs: int
@@ -58,7 +59,7 @@ class Plan:
 @click.argument("task")
 @options(
     "network", "rules", "seeds", "epochs", "device", "data", "out", "json", "quick", "full", "workers", "dask", "fresh",
-    "checkpoints", "tuned", "first_seed",
+    "checkpoints", "tuned", "first_seed", "delay", "corpus", "level",
 )  # fmt: skip
 def compare(
     task: str,
@@ -78,29 +79,39 @@ def compare(
     checkpoints: Path | None,
     tuned: Path | None,
     first_seed: int,
+    delay: int | None,
+    corpus: str | None,
+    level: str | None,
 ) -> int:
-    """Compare learning rules on TASK (digits, fashion, mnist): the same first weights, the same batches.
+    """Compare learning rules on TASK: the same first weights, the same batches.
+
+    Images (digits, fashion, mnist) on any network; delayed-xor, store-recall, evidence and text on recurrent ones.
 
     Finished cells (a rule, a seed) are kept in runs/.cells, or DIR/.cells with --out DIR: a run that was stopped or
     killed and is started again does only what is missing.
     """
-    from neurosim.networks import NETWORKS
+    from neurosim.networks import NETWORKS, network_for
     from neurosim.recipes import EPOCHS, QUICK
     from neurosim.store import alone
-    from neurosim.tasks import TASKS, shown_to
+    from neurosim.tasks import TASKS, shown_to, task_of
     from neurosim.tuned import source
 
     both_sizes(quick, full)
     if dask and workers:
         raise click.UsageError("--dask and --workers exclude each other: a cluster has workers of its own")
-    make_task = TASKS[nearest("task", task, TASKS)]
+    nearest("task", task, TASKS)
     if network:
         nearest("network", network, NETWORKS)
-    line_up(rules, task, network or "mlp")  # a wrong name is told before data are read
-    shown = make_task(data)
-    plain = not (rules or seeds or epochs or quick or data or tuned or first_seed) and network in (None, shown.network)
+        line_up(rules, task, network)  # a wrong name is told before data are read
+    shown = task_of(task, data, delay, corpus, level)
+    own = delay or corpus or level  # of the task
+    plain = not (rules or seeds or epochs or quick or data or tuned or first_seed or own) and network in (
+        None,
+        shown.network,
+    )
     network = network or shown.network
     shown = shown_to(network, shown)
+    slug = task if not own else f"{task}-{delay}" if delay else shown.name
     chosen = line_up(rules, task, network, tuned)
     if quick:
         train, test, quick_epochs = QUICK[task]
@@ -111,9 +122,10 @@ def compare(
         workers = workers or (1 if device == "cuda" else min(os.cpu_count() or 1, len(chosen) * seeds))
     folder = out or Path("figures" if plain else "runs")
     cells = (out or Path("runs")) / ".cells"
+    ours = range(first_seed, first_seed + seeds)
     plan = Plan(
-        shown, task, network, chosen, epochs or EPOCHS[task], range(first_seed, first_seed + seeds), device, workers,
-        dask, quick, full, plain, folder, cells, fresh, checkpoints, source(task, network, tuned),
+        shown, slug, network_for(task, network), network, chosen, epochs or EPOCHS[task], ours, device, workers, dask,
+        quick, full, plain, folder, cells, fresh, checkpoints, source(task, network, tuned),
     )  # fmt: skip
     for needed in (folder, cells, checkpoints):
         if needed:
@@ -147,12 +159,11 @@ def carry_out(plan: Plan, into_runs: bool, as_json: bool) -> int:
 def run(plan: Plan) -> Iterator[Any]:
     """The cells as they end; those that were kept come first."""
     from neurosim import compare as comparing
-    from neurosim.networks import NETWORKS
     from neurosim.store import Store
 
     return comparing.run_cells(
         plan.recipes,
-        NETWORKS[plan.network],
+        plan.make_net,
         plan.task,
         epochs=plan.epochs,
         seeds=plan.seeds,
@@ -191,7 +202,7 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
     from neurosim.statistics import average
     from neurosim.summary import equivalences, summary
 
-    found = summary(cells, plan.recipes)
+    found = summary(cells, plan.recipes, plan.task.metric)
     for r in plan.recipes:
         if r.name in found:
             found[r.name]["prepared"] = report.prepared(r)
@@ -209,6 +220,7 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
         "device": plan.device,
         "seconds": round(seconds, 1),
         "metric": plan.task.metric,
+        **({"baselines": baselines} if (baselines := baselines_of(plan)) else {}),
         "recipes": found,
     }  # fmt: skip
     reaches = recipes.REACHES.get((plan.slug, plan.network), {}) if plan.plain and not interrupted else {}
@@ -223,6 +235,14 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
         plan.name, comparison(rows, manifest), rows, manifest["claims"], found, out=folder, manifest=manifest
     )
     return manifest, png
+
+
+def baselines_of(plan: Plan) -> dict[str, list[float]]:
+    """What the task says others reach on the same test items, n-grams for instance: {name: [a seed]}."""
+    if not hasattr(plan.task, "baselines"):
+        return {}
+    found = [plan.task.baselines(plan.task.split(seed)) for seed in plan.seeds]
+    return {n: [f[n] for f in found] for n in found[0]}
 
 
 def kept(rows: list[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:

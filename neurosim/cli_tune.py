@@ -31,7 +31,7 @@ VALIDATION = 2000  # images at most to score on
     "--epochs", type=click.IntRange(1), help="passes over the training data (default: half of a comparison's)"
 )
 @click.option("--limit", type=click.IntRange(1), help="learn from so many samples (default: digits all, else 5,000)")
-@options("device", "data")
+@options("device", "data", "delay", "corpus", "level")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), help="default runs/")
 @click.option("--again", is_flag=True, help="forget what is stored of these recipes")
 @options("workers")
@@ -45,6 +45,9 @@ def tune(
     limit: int | None,
     device: str,
     data: Path | None,
+    delay: int | None,
+    corpus: str | None,
+    level: str | None,
     out: Path,
     again: bool,
     workers: int | None,
@@ -57,21 +60,22 @@ def tune(
     from neurosim import __version__, recipes, tuned, tuning
     from neurosim.cell import fingerprint
     from neurosim.cli_compare import collect
-    from neurosim.networks import NETWORKS
+    from neurosim.networks import NETWORKS, network_for
+    from neurosim.statistics import LOWER_IS_BETTER
     from neurosim.store import alone
-    from neurosim.tasks import TASKS, shown_to
+    from neurosim.tasks import TASKS, shown_to, task_of
 
-    make_task = TASKS[nearest("task", task, TASKS)]
+    nearest("task", task, TASKS)
     if network:
         nearest("network", network, NETWORKS)
-    entries_of(rules, network or "mlp")  # a wrong name is told before data are read
-    shown = make_task(data).limited(limit or TRAIN.get(task), VALIDATION)
+        entries_of(rules, network, task)  # a wrong name is told before data are read
+    shown = task_of(task, data, delay, corpus, level).limited(limit or TRAIN.get(task), VALIDATION)
     network, device = network or shown.network, usable(device)
-    shown, entries = shown_to(network, shown), entries_of(rules, network)
+    shown, entries = shown_to(network, shown), entries_of(rules, network, task)
     epochs = epochs or max(1, recipes.EPOCHS[task] // 2)
     split = shown.split(0, tuning=True)
     settings = {
-        "neurosim": __version__, "data": fingerprint([shown.x, shown.y]), "task": task, "network": network,
+        "neurosim": __version__, "data": fingerprint(shown.data()), "task": task, "network": network,
         "trials": trials, "seeds": seeds, "epochs": epochs,
         "n_train": len(split.train_y), "n_validation": len(split.test_y),
     }  # fmt: skip
@@ -88,7 +92,7 @@ def tune(
             tuned.write_curves(curves_path, stored)
         total = len(tuning.left(jobs, stored))
         running = tuning.search(
-            jobs, NETWORKS[network], shown, curves_path, epochs=epochs, device=device, workers=workers
+            jobs, network_for(task, network), shown, curves_path, epochs=epochs, device=device, workers=workers
         )
         try:
             cells, interrupted = collect(running, total, f"tune {task} {network}")
@@ -96,7 +100,8 @@ def tune(
             running.close()  # ends the worker processes
         unsupported = {c.recipe: c.reason for c in cells if c.status == "unsupported"}
         curves = tuned.read_curves(curves_path, epochs)
-        found = {slug: tuning.best(entry, [j for j in jobs if j.key.recipe == slug], curves)
+        lower = shown.metric in LOWER_IS_BETTER
+        found = {slug: tuning.best(entry, [j for j in jobs if j.key.recipe == slug], curves, lower)
                  for slug, entry in entries.items() if slug not in unsupported}  # fmt: skip
         for slug, got in found.items():
             if got:
@@ -118,14 +123,14 @@ def tune(
     return int(any(got is None for got in found.values()))
 
 
-def entries_of(rules: str | None, network: str) -> dict[str, Any]:
+def entries_of(rules: str | None, network: str, task: str) -> dict[str, Any]:
     """The lines named by --rules of what can be compared on that network."""
     from neurosim import recipes
 
     if rules == "three-factor":
-        return chosen_entries("all", recipes.three_factor_of(network), ())
-    whole = rules in (None, "all") or (rules == "core" and network == "spiking-mlp")  # which has a line-up of its own
-    known = recipes.line_up_of(network) if whole else recipes.entries_for(network)
+        return chosen_entries("all", recipes.three_factor_of(network, task), ())
+    whole = rules in (None, "all") or (rules == "core" and recipes.own_line_up(network, task) is not None)
+    known = recipes.line_up_of(network, task) if whole else recipes.entries_for(network, task)
     return chosen_entries("all" if whole else rules, known, recipes.CORE)
 
 

@@ -22,7 +22,6 @@ from matplotlib.figure import Figure
 COLUMNS = ("recipe", "seed", "epoch", "samples", "layer", "quantity", "value")
 TEXT = {"recipe", "layer", "quantity"}  # never read back as numbers, even a layer named "0"
 MANIFEST = ("command", "config", "seeds", "versions", "device", "hardware", "seconds", "metric", "recipes", "claims")
-LOWER_IS_BETTER = {"error", "bits per character"}
 PNG_BYTES = 1_000_000
 
 STYLE: dict[Any, Any] = {
@@ -81,9 +80,22 @@ LOOKS = {
     "softhebb": Look("#a8bf1d", "*", DOTTED),
     "hard-wta": Look("#19c08a", "s", DOTTED),
     "k-wta": Look("#6b6f00", "D", DOTTED),
+    "bptt": Look("#000000", "o", "-"),
+    "tbptt-10": Look("#5a5a5a", "s", "-"),
+    "eprop": Look("#0b4f9e", "s", "-"),
+    "eprop-random": Look("#2c8fd1", "^", "-"),
+    "eprop-adaptive": Look("#00a0c6", "D", "-"),
+    "rflo": Look("#7fb4f0", "v", "-"),
+    "direct-feedback-own": Look("#54278f", "X", DASHED),
+    "direct-feedback-pooled": Look("#a778d8", "P", DASHED),
+    "miconi": Look("#d62f5f", ">", DASHDOT),
+    "stdp": Look("#1f8a4c", "p", DOTTED),
+    "triplet-stdp": Look("#8fb52a", "h", DOTTED),
     "rbm": Look("#6b3a2a", "o", LONG),
     "autoencoder": Look("#c08a6a", "v", LONG),
     "frozen": Look("#7f7f7f", "d", "--"),
+    "reservoir": Look("#7f7f7f", "d", "--"),
+    "regulated": Look("#b06a8a", "o", "--"),
     "backprop-bounded": Look("#7a1f5c", "o", "--"),
     "backprop-forward-forward": Look("#cc79a7", "^", "--"),
     "feedback-alignment-tied": Look("#3f4a5a", "s", "--"),

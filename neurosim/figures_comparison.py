@@ -29,7 +29,7 @@ from neurosim.figures_rows import (
     stretch,
 )
 from neurosim.statistics import interval
-from neurosim.summary import FAMILIES, REFERENCES, marked
+from neurosim.summary import FAMILIES, marked, standing
 
 ALIGNMENT = ("alignment", "null_low", "null_high")
 DPI = 125  # the PNG of thirty recipes stays below its limit
@@ -238,7 +238,7 @@ def _score_axis(ax: Axes, metric: str, runs: Runs) -> None:
 
 def _draw_family(ax: Axes, runs: Runs, family: Mapping[str, Look], styles: Mapping[str, Look]) -> None:
     """The family's curves over those of backprop and frozen, which every panel shows as thin lines."""
-    for slug in REFERENCES:
+    for slug in standing(styles).values():
         points = [(x, np.mean(list(by.values()))) for x, by in sorted(runs.get(("test", "", slug), {}).items()) if by]
         if slug not in family and points:
             look = styles[slug]
@@ -279,7 +279,8 @@ def _draw_alignment(ax: Axes, runs: Runs, styles: Mapping[str, Look], all_slugs:
     _samples_axis(ax, runs, "alignment")
     ax.set_xlabel("training samples seen")
     edges = []
-    whose = {"backprop"} if ("null_low", layer, "backprop") in runs else all_slugs
+    true = standing(all_slugs).get("backprop", "")
+    whose = {true} if ("null_low", layer, true) in runs else all_slugs
     for quantity in ("null_low", "null_high"):
         pooled: dict[float, list[float]] = {}
         for key, run in runs.items():

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from neurosim.figures import LOWER_IS_BETTER, Look
-from neurosim.statistics import FEWEST_SEEDS, detectable, interval
-from neurosim.summary import CONTROLS, REFERENCES, TWINS, marked, pairs, ranked, verdicts
+from neurosim.figures import Look
+from neurosim.statistics import FEWEST_SEEDS, LOWER_IS_BETTER, detectable, interval
+from neurosim.summary import CONTROLS, REFERENCES, TWINS, marked, pairs, ranked, standing, verdicts
 
 Recipes = Mapping[str, Mapping[str, Any]]  # the manifest's
 FAINT = "#8a8a8a"
@@ -41,11 +41,13 @@ def draw_scores(ax: Axes, final: Mapping[str, list[float]], styles: Mapping[str,
     """Mean and interval of each recipe, every seed as a dot, frozen's interval as a band."""
     slugs = order(final, metric)
     scores = {slug: interval(final[slug]) for slug in slugs}
-    for slug in REFERENCES[::-1]:
-        if slug in scores:
+    roles = standing(scores)
+    for role in REFERENCES[::-1]:
+        if role in roles:
+            slug = roles[role]
             (mean, half), look = scores[slug], styles[slug]
             ax.axvline(mean, color=look.colour, linestyle=look.line, linewidth=1, zorder=1, label=slug)
-            if slug == "frozen" and math.isfinite(half):
+            if role == "frozen" and math.isfinite(half):
                 ax.axvspan(mean - half, mean + half, color=look.colour, alpha=0.2, linewidth=0, zorder=0)
     for y, (slug, (mean, half)) in enumerate(scores.items()):
         look = styles[slug]
@@ -59,8 +61,8 @@ def draw_scores(ax: Axes, final: Mapping[str, list[float]], styles: Mapping[str,
     ax.tick_params(axis="y", length=0)
     _hold(ax, scores, [v for slug in slugs for v in final[slug]], metric)
     ax.set_xlabel(f"final test {metric} (small dots: seeds)")
-    lines = {"frozen": "dashed: frozen", "backprop": "solid: backprop"}
-    marks = ", ".join(text for slug, text in lines.items() if slug in scores)
+    lines = {"frozen": "dashed", "backprop": "solid"}
+    marks = ", ".join(f"{line}: {roles[role]}" for role, line in lines.items() if role in roles)
     ax.set_title(f"B  Final test {metric}" + (f" ({marks})" if marks else ""))
 
 
@@ -95,7 +97,9 @@ def stretch(metric: str, best: float) -> tuple[Callable[[Any], Any], Callable[[A
 def draw_verdicts(ax: Axes, final: Mapping[str, list[float]], recipes: Recipes, metric: str) -> None:
     """Mean ± half width, then the difference to frozen and to backprop and whether it is real, in words."""
     slugs, decided = order(final, metric), verdicts(recipes)
-    for x, head in zip(COLUMNS, ("mean ± 95 %", "to frozen", "to backprop"), strict=True):
+    roles = {r: r for r in REFERENCES} | standing(final)
+    heads = ("mean ± 95 %", *(f"to {roles[r]}" for r in REFERENCES))
+    for x, head in zip(COLUMNS, heads, strict=True):
         ax.text(x, len(slugs) - 0.35, head, fontsize=8, fontweight="bold", va="bottom", in_layout=False)
     for y, slug in enumerate(slugs):
         mean, half = interval(final[slug])
@@ -177,8 +181,9 @@ def explanations(final: Mapping[str, Sequence[float]], recipes: Recipes, layers:
     """The lines under the panels: what the words mean, what so many seeds can resolve, what the marks are."""
     seeds = max((len(entry.get("test") or []) for entry in recipes.values()), default=0)
     halves = {reference: _halves(recipes, reference) for reference in REFERENCES}
-    tested = {reference: h for reference, h in halves.items() if h and reference in final}
-    references = [f"{line} {slug}" for slug, line in (("backprop", "solid"), ("frozen", "dashed")) if slug in final]
+    roles = standing(final)
+    tested = {reference: h for reference, h in halves.items() if h and reference in roles}
+    references = [f"{line} {roles[k]}" for k, line in (("backprop", "solid"), ("frozen", "dashed")) if k in roles]
     said = [f"A: thin lines in the other panels: {', '.join(references)}."] * bool(references)
     if tested and seeds < FEWEST_SEEDS:
         said.append(

@@ -33,7 +33,7 @@ def options(*names: str) -> Callable[[Any], Any]:
     """The flags that the commands share."""
     path = click.Path(path_type=Path, file_okay=False)
     flags = {
-        "network": click.option("--network", help="mlp, cnn, spiking-mlp; default: the task's"),
+        "network": click.option("--network", help="mlp, cnn, rnn, lstm, lsnn, spiking-mlp; default: the task's"),
         "rules": click.option("--rules", default=None, help="all (default), core, three-factor, or SLUG,SLUG,..."),
         "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
         "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),
@@ -50,6 +50,11 @@ def options(*names: str) -> Callable[[Any], Any]:
             "--tuned", type=click.Path(path_type=Path, dir_okay=False), help="values found by `neurosim tune`"
         ),
         "first_seed": click.option("--first-seed", type=click.IntRange(0), default=0, help="seeds N, N + 1, ..."),
+        "delay": click.option(
+            "--delay", type=int, help="of delayed-xor, store-recall, evidence: see `neurosim list tasks`"
+        ),
+        "corpus": click.option("--corpus", help="of text: grammar (default), reference, proverb, or a UTF-8 file"),
+        "level": click.option("--level", type=click.Choice(["char", "word"]), help="of text: what a symbol is"),
         "checkpoints": click.option(
             "--checkpoints", type=path, help="save trained nets there, TASK-NETWORK-RECIPE-seedN.pt"
         ),

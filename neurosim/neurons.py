@@ -55,7 +55,7 @@ class Rate:
         if self.tau is None:
             return {"v": u}
         a = decay(self.tau, dt)
-        return {"v": a * s["v"] + (1 - a) * u if "v" in s else (1 - a) * u}
+        return {"v": torch.lerp(u, s["v"], a) if "v" in s else (1 - a) * u}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
         return self.phi(s["v"])

@@ -54,6 +54,7 @@ from neurosim.recipes_families import (
     with_value,
 )
 from neurosim.recipes_reward import SPIKING, THREE_FACTOR
+from neurosim.recipes_time import MADE, recurrent
 from neurosim.rules import BCM, Goodness, Hebb, Oja, Perturbed, RewardedHebb, Sanger, SoftHebb, Winners
 from neurosim.tuned import values_for
 
@@ -172,24 +173,37 @@ LINE_UP: dict[str, Entry] = {
 TWINS = ("backprop-bounded", "backprop-forward-forward")  # backprop on the very net and loss that another recipe needs
 CONTROLS = ("feedback-alignment-tied", "predictive-coding-one-step")  # known to equal backprop
 REFERENCES = ("backprop", "frozen")  # that a group of recipes is held against
+REWARDED = ("bptt", "node-perturbation", "miconi", "reservoir")  # of the recurrent networks
 
 
-def entries_for(network: str) -> dict[str, Entry]:
+def entries_for(network: str, task: str = "digits") -> dict[str, Entry]:
     """All that can be compared on that network."""
-    return SPIKING if network == "spiking-mlp" else LINE_UP | THREE_FACTOR
+    own = own_line_up(network, task)
+    return LINE_UP | THREE_FACTOR if own is None else own
 
 
-def line_up_of(network: str) -> dict[str, Entry]:
-    return SPIKING if network == "spiking-mlp" else LINE_UP
+def line_up_of(network: str, task: str = "digits") -> dict[str, Entry]:
+    own = own_line_up(network, task)
+    return LINE_UP if own is None else own
 
 
-def three_factor_of(network: str) -> dict[str, Entry]:
-    beside = {n: LINE_UP[n] for n in (*REFERENCES, "reward-hebb")}
-    return SPIKING if network == "spiking-mlp" else beside | THREE_FACTOR
+def three_factor_of(network: str, task: str = "digits") -> dict[str, Entry]:
+    own = own_line_up(network, task)
+    if own is None:
+        return {n: LINE_UP[n] for n in (*REFERENCES, "reward-hebb")} | THREE_FACTOR
+    return own if network == "spiking-mlp" else {n: own[n] for n in REWARDED if n in own}
+
+
+def own_line_up(network: str, task: str) -> dict[str, Entry] | None:
+    """That of a network with a time axis; None for one without."""
+    if network == "spiking-mlp":
+        return SPIKING
+    return recurrent(task, network) if network in MADE else None
 
 
 def made(entries: Mapping[str, Entry], convolutional: bool, tuned: Mapping[str, Values]) -> dict[str, Recipe]:
-    shared = tuned.get("frozen", {})  # the rate of the readout that Hebbian and frozen recipes have in common
+    # the rate of the readout that Hebbian and frozen recipes have in common
+    shared = tuned.get("frozen", tuned.get("reservoir", {}))
     return {n: e.recipe({**shared, **tuned.get(e.follows or n, {})}, convolutional) for n, e in entries.items()}
 
 
@@ -200,17 +214,17 @@ def line_up(convolutional: bool = False, tuned: Mapping[str, Values] = {}) -> di
 
 def recipes_for(task: str, network: str, tuned: Path | None = None) -> dict[str, Recipe]:
     """The line-up with the values tuned for that task and network, or of the file given: see `tuned.values_for`."""
-    return {n: r for n, r in every_recipe_for(task, network, tuned).items() if n in line_up_of(network)}
+    return {n: r for n, r in every_recipe_for(task, network, tuned).items() if n in line_up_of(network, task)}
 
 
 def three_factor_for(task: str, network: str, tuned: Path | None = None) -> dict[str, Recipe]:
     """What learns by reward, its controls and its references."""
-    return {n: r for n, r in every_recipe_for(task, network, tuned).items() if n in three_factor_of(network)}
+    return {n: r for n, r in every_recipe_for(task, network, tuned).items() if n in three_factor_of(network, task)}
 
 
 def every_recipe_for(task: str, network: str, tuned: Path | None = None) -> dict[str, Recipe]:
     """The line-up and the recipes that stand beside it."""
-    entries = entries_for(network)
+    entries = entries_for(network, task)
     values = values_for(task, network, tuned, {n: e.space for n, e in entries.items()})
     return made(entries, network == "cnn", values)
 
@@ -225,8 +239,15 @@ CORE = {
     )
 }  # fmt: skip
 
-EPOCHS = {"digits": 30, "fashion": 10, "mnist": 10}  # enough for the readout of the frozen control to converge
-QUICK = {"digits": (None, None, 5), "fashion": (640, 500, 2), "mnist": (1000, 500, 2)}  # train, test, epochs
+EPOCHS = {
+    "digits": 30, "fashion": 10, "mnist": 10, "delayed-xor": 20, "store-recall": 20, "evidence": 50, "text": 20,
+}  # fmt: skip
+# enough for the readout of the frozen control to converge
+QUICK = {
+    "digits": (None, None, 5), "fashion": (640, 500, 2), "mnist": (1000, 500, 2), "delayed-xor": (960, 250, 4),
+    "store-recall": (960, 250, 4), "evidence": (64, 64, 1), "text": (640, 250, 2),
+}  # fmt: skip
+# train, test, epochs
 
 # What the committed comparison is held to: mean test accuracy over 5 seeds, by task and network.
 REACHES: dict[tuple[str, str], dict[str, float]] = {

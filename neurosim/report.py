@@ -13,8 +13,8 @@ from rich.table import Table
 
 from neurosim.plasticity import Recipe, Rule
 from neurosim.rules import Power, SpikeRule
-from neurosim.statistics import FEWEST_SEEDS, average, interval
-from neurosim.summary import REFERENCES, Verdict, marked, pairs, ranked, verdicts
+from neurosim.statistics import FEWEST_SEEDS, LOWER_IS_BETTER, average, interval
+from neurosim.summary import REFERENCES, Verdict, marked, pairs, ranked, standing, verdicts
 
 CAPTION = (
     "mean ± 95 % interval over seeds; p: paired t over seeds, corrected for overlapping training sets, Holm over rules; "
@@ -46,9 +46,7 @@ def comparison_tables(title: str, recipes: Mapping[str, Mapping[str, Any]], metr
     Bootstrap and cost, where the manifest has them, follow in a second table; below 130 columns all is in parts, so
     that nothing is cut.
     """
-    from neurosim.figures import LOWER_IS_BETTER
-
-    both, decided = {"backprop", "frozen"} <= recipes.keys(), verdicts(recipes)
+    both, decided = len(standing(recipes)) == 2, verdicts(recipes)
     slugs = ranked({n: r["test"] for n, r in recipes.items()}, metric in LOWER_IS_BETTER)
     lines = {n: _cells(recipes[n], both, decided[n]) for n in slugs}
     wide = [("reads", *MAIN, *REST), (*BOOTSTRAP, *COSTS)]
@@ -232,8 +230,10 @@ def catalogue(kind: str) -> dict[str, str]:
     def first(thing: Any) -> str:
         return (inspect.getdoc(thing) or "").partition("\n")[0]
 
-    of = {k: recipes.every_recipe_for("digits", k) for k in ("mlp", "spiking-mlp")}
-    alone = {n: r for n, r in of["spiking-mlp"].items() if n not in of["mlp"]}
+    of = {k: recipes.every_recipe_for("digits", k) for k in ("mlp", "spiking-mlp", "rnn", "lsnn")}
+    alone: dict[str, tuple[str, Recipe]] = {}
+    for k, those in list(of.items())[1:]:
+        alone |= {n: (k, r) for n, r in those.items() if n not in of["mlp"] and n not in alone}
     return {
         "rules": lambda: {
             n: ";  ".join(spike_equations(r)) if isinstance(r, SpikeRule) else first(type(r))
@@ -241,7 +241,7 @@ def catalogue(kind: str) -> dict[str, str]:
         },
         "recipes": lambda: (
             {n: one_line(r) for n, r in of["mlp"].items()}
-            | {n: f"{one_line(r)}, --network spiking-mlp" for n, r in alone.items()}
+            | {n: f"{one_line(r)}, --network {k}" for n, (k, r) in alone.items()}
         ),
         "tasks": lambda: {n: first(f) for n, f in tasks.TASKS.items()},
         "networks": lambda: {n: first(f) for n, f in networks.NETWORKS.items()},

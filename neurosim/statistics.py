@@ -10,6 +10,7 @@ from math import isfinite, isnan, nan, sqrt
 import numpy as np
 from scipy import optimize, stats
 
+LOWER_IS_BETTER = {"error", "bits per character", "bits per word"}  # metrics
 FEWEST_SEEDS = 5  # with fewer, p values are computed but neither shown nor believed: see `detectable`
 
 

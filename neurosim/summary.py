@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -16,13 +16,14 @@ import numpy as np
 
 from neurosim.bootstrap import Resampled, bootstrap
 from neurosim.recipes import CONTROLS, TWINS
-from neurosim.statistics import FEWEST_SEEDS, Paired, average, holm, paired, samples_to_half
+from neurosim.statistics import FEWEST_SEEDS, LOWER_IS_BETTER, Paired, average, holm, paired, samples_to_half
 
 if TYPE_CHECKING:
     from neurosim.compare import Cell
     from neurosim.plasticity import Recipe
 
-REFERENCES = ("frozen", "backprop")
+REFERENCES = ("frozen", "backprop")  # roles, after those that have them most
+STANDING = {"frozen": ("frozen", "reservoir"), "backprop": ("backprop", "bptt", "surrogate-bptt")}
 DRAWS = 5000
 LEVEL = 0.05
 T = TypeVar("T", Paired, Resampled)
@@ -33,16 +34,26 @@ FAMILIES = {
         "target-propagation",
     ),
     "energy and prediction": ("predictive-coding", "equilibrium-propagation"),
-    "perturbation and reward": ("node-perturbation", "weight-perturbation", "reward-hebb"),
+    "through time": ("bptt", "surrogate-bptt", "tbptt-10"),
+    "e-prop and RFLO": ("eprop", "eprop-random", "eprop-adaptive", "rflo"),
+    "direct feedback": ("direct-feedback-own", "direct-feedback-pooled"),
+    "perturbation and reward": ("node-perturbation", "weight-perturbation", "reward-hebb", "miconi"),
     "losses of the layer": ("layer-local", "forward-forward"),
-    "Hebbian": ("hebb", "oja", "sanger", "bcm", "softhebb", "hard-wta", "k-wta"),
+    "Hebbian": ("hebb", "oja", "sanger", "bcm", "softhebb", "hard-wta", "k-wta", "stdp", "triplet-stdp"),
     "pre-training": ("rbm", "autoencoder"),
-    "controls and twins": ("frozen", *CONTROLS, *TWINS),
+    "controls and twins": ("frozen", "reservoir", "regulated", *CONTROLS, *TWINS),
 }  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- of cells
-def summary(cells: Sequence[Cell], recipes: Sequence[Recipe]) -> dict[str, dict[str, Any]]:
+def standing(names: Iterable[str]) -> dict[str, str]:
+    """By role, the recipe that has it: {"frozen": "reservoir", "backprop": "bptt"} on a recurrent network. Absent for none."""
+    there = set(names)
+    found = {role: next((n for n in slugs if n in there), None) for role, slugs in STANDING.items()}
+    return {role: n for role, n in found.items() if n}
+
+
+def summary(cells: Sequence[Cell], recipes: Sequence[Recipe], metric: str = "accuracy") -> dict[str, dict[str, Any]]:
     """By recipe, in the order given: everything the manifest holds (see the conventions in CONTRIBUTING.md).
 
     p values are adjusted by Holm over recipes: `p_vs_...` of the corrected paired t test, and the third of
@@ -50,9 +61,11 @@ def summary(cells: Sequence[Cell], recipes: Sequence[Recipe]) -> dict[str, dict[
     """
     by = {r.name: sorted((c for c in cells if c.recipe == r.name), key=lambda c: c.seed) for r in recipes}
     test = {n: [c.final("test") for c in cs] for n, cs in by.items()}
-    tests = {reference: against(by, test, reference) for reference in REFERENCES}
-    draws = {reference: resampled(by, reference) for reference in REFERENCES}
-    ends = [average(test.get(n, [])) for n in REFERENCES]
+    roles = standing(n for n, cs in by.items() if cs)
+    tests = {role: against(by, test, roles.get(role, "")) for role in REFERENCES}
+    draws = {role: resampled(by, roles.get(role, "")) for role in REFERENCES}
+    sign = -1 if metric in LOWER_IS_BETTER else 1  # half of the gap is closed from below
+    ends = [sign * average(test.get(roles.get(role, ""), [])) for role in REFERENCES]
     found: dict[str, dict[str, Any]] = {}
     for r in recipes:
         cs = by[r.name]
@@ -63,7 +76,9 @@ def summary(cells: Sequence[Cell], recipes: Sequence[Recipe]) -> dict[str, dict[
         found[r.name] = {
             "reads": sorted(r.reads),
             "test": test[r.name],
-            "samples_to_half": [samples_to_half(*_curve(c), *ends) if math.isfinite(sum(ends)) else None for c in cs],
+            "samples_to_half": [
+                samples_to_half(*_curve(c, sign), *ends) if math.isfinite(sum(ends)) else None for c in cs
+            ],
             "alignment": {n: [c.final("alignment", n) for c in cs] for n in layers},
             "seconds": [c.seconds for c in cs],
             "init_hash": [c.init_hash for c in cs],
@@ -76,7 +91,7 @@ def summary(cells: Sequence[Cell], recipes: Sequence[Recipe]) -> dict[str, dict[
                 t, p = tests[reference][r.name]
                 found[r.name][f"p_vs_{reference}"] = p
                 found[r.name][f"difference_to_{reference}"] = [t.difference, t.half]
-                shared = {c.seed for c in by[reference]}
+                shared = {c.seed for c in by[roles[reference]]}
                 found[r.name][f"seeds_with_{reference}"] = sum(c.seed in shared for c in cs)
             if r.name in draws[reference]:
                 b, p = draws[reference][r.name]
@@ -144,9 +159,9 @@ def _items(c: Cell) -> Sequence[float]:
     return c.each if c.status == "ok" else ()
 
 
-def _curve(c: Cell) -> tuple[list[int], list[float]]:
+def _curve(c: Cell, sign: int = 1) -> tuple[list[int], list[float]]:
     rows = [r for r in c.rows if r["quantity"] == "test" and r["epoch"] > 0]
-    return [r["samples"] for r in rows], [r["value"] for r in rows]
+    return [r["samples"] for r in rows], [sign * r["value"] for r in rows]
 
 
 # ---------------------------------------------------------------------------------------------- of manifests

@@ -111,8 +111,8 @@ def plan(
     return jobs
 
 
-def best(entry: EntryLike, jobs: Sequence[Job], curves: Mapping[Key, Curve]) -> Best | None:
-    """Of one recipe's jobs, the trial with the highest mean validation score over seeds at the last epoch.
+def best(entry: EntryLike, jobs: Sequence[Job], curves: Mapping[Key, Curve], lower: bool = False) -> Best | None:
+    """Of one recipe's jobs, the trial with the highest (or, if `lower` is better, the lowest) mean validation score over seeds at the last epoch.
 
     Of equal ones the first. A trial that diverged with any seed has score nan and is never the best. None where a job
     is still missing or all diverged.
@@ -125,7 +125,7 @@ def best(entry: EntryLike, jobs: Sequence[Job], curves: Mapping[Key, Curve]) -> 
     fine = [t for t, s in sorted(scores.items()) if math.isfinite(mean(s))]
     if not fine:
         return None
-    top = max(fine, key=lambda t: mean(scores[t]))  # the first of equal ones
+    top = (min if lower else max)(fine, key=lambda t: mean(scores[t]))  # the first of equal ones
     values = dict(next(j.values for j in jobs if j.key.trial == top))
     edges = tuple(f"{n} {side}" for n, v in values.items() if (side := edge(v, entry.space[n])))
     return Best(values, tuple(scores[top]), mean(scores[0]), edges, len(scores) - len(fine))

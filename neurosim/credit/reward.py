@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,11 @@ def classes(trial: Trial) -> Tensor:
     """0 for each class. Unsupported where the output is no class."""
     if trial.output.dim() != 2:
         raise Unsupported(f"a sampled class needs an output [B, classes], but it is {list(trial.output.shape)}")
+    return outputs(trial)
+
+
+def outputs(trial: Trial) -> Tensor:
+    """0 for each output."""
     return torch.zeros(trial.output.shape[-1], dtype=trial.output.dtype).to(trial.output.device)
 
 
@@ -79,7 +84,8 @@ class NoisyReward:
     """u <- u + xi,  xi ~ N(0, sigma^2);   R = 1 if the answer of this trial is right, else 0;   reward M, by `signal`.
 
     Every layer's input is disturbed, and the disturbed trial is all there is: its answer is the largest output (of equal
-    ones any). M is told to every synapse, in time at the trial's last step (M / dt), and credit = M xi / sigma^2.
+    ones any), or `outcome` says what R is: `minus_loss`, for instance. M is told to every synapse, in time at the trial's
+    last step (M / dt), and credit = M xi / sigma^2.
     Source: Williams 1992, Machine Learning 8:229; with a prediction error: Fiete & Seung 2006, Phys Rev Lett 97:048104.
     Relation to backprop: the mean of credit (x) pre is the gradient of this noisy net's expected reward, if M's
     expectation is of the stimulus alone.
@@ -87,6 +93,7 @@ class NoisyReward:
 
     sigma: float = 0.1
     signal: Signal = MeanReward()
+    outcome: Callable[[Trial, torch.Generator], Tensor] | None = None
     gives: frozenset[str] = claims("reward", "credit")
 
     def __post_init__(self) -> None:
@@ -102,7 +109,8 @@ class NoisyReward:
         return self.reads | ({"lateral"} if "target" in self.reads else set())  # which output is the largest
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
-        own = {"signal": self.signal.begin(trial.batch, len(classes(trial)))}
+        of = classes if self.outcome is None else outputs
+        own = {"signal": self.signal.begin(trial.batch, len(of(trial)))}
         lead = 1 + trial.batch.time
         return own | {f"noise/{r.layer}": torch.zeros_like(r.u[(0,) * lead]) for r in trial.records.values()}
 
@@ -110,13 +118,45 @@ class NoisyReward:
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         lead = batch.x.shape[: 1 + batch.time]
         layers = {n.removeprefix("noise/"): u for n, u in own.items() if n.startswith("noise/")}
-        xi = {n: gaussian(u.expand(*lead, *u.shape), self.sigma, generator) for n, u in layers.items()}
+        xi = {n: self.disturbance(u.expand(*lead, *u.shape), batch, generator) for n, u in layers.items()}
         trial = play(net, batch, add=xi)
-        R = right(trial.output, batch.target, generator)
-        M, own["signal"] = self.signal.of(R, batch, own["signal"], generator)
+        R = self.outcome(trial, generator) if self.outcome else right(trial.output, batch.target, generator)
+        M, own["signal"] = self.signal.of(R, of_one_class(batch), own["signal"], generator)
         by_layer = {r.layer: r for r in trial.records.values()}
         credit = {n: broadcast(by_layer[n], M) * z / self.sigma**2 for n, z in xi.items()}
         yield Pass(trial, {"reward": at_the_end(M, trial) if batch.time else M, "credit": credit})
+
+    def disturbance(self, like: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        """xi, like a layer's input."""
+        return gaussian(like, self.sigma, generator)
+
+
+@dataclass(frozen=True)
+class PulsedReward(NoisyReward):
+    """As `NoisyReward`, but xi is seldom: uniform in +-amplitude with probability `rate` dt / 1000 a unit and step, else 0.
+
+    rate in Hz; its variance sigma^2 = p amplitude^2 / 3 has no field of its own (`sigma` is not used). For the rule `Miconi`,
+    which needs M alone. Source: Miconi 2017, eLife 6:e20899.
+    """
+
+    rate: float = 3.0
+    amplitude: float = 0.5
+
+    def disturbance(self, like: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
+        u, at = (torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype) for _ in range(2))
+        return self.amplitude * (2 * u - 1) * (at < self.rate * (batch.dt or 1.0) / 1000)
+
+
+def minus_loss(trial: Trial, generator: torch.Generator) -> Tensor:
+    """R = -L of each sample."""
+    return -trial.loss
+
+
+def of_one_class(batch: Batch) -> Batch:
+    """The batch with one class a sample: of targets in time [T, B] the largest, which is the one of a trial that has one."""
+    target = batch.target
+    in_time = batch.time and target is not None and target.shape[:2] == batch.x.shape[:2]
+    return replace(batch, target=target.amax(0)) if in_time else batch
 
 
 def right(output: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:

@@ -4,13 +4,28 @@ Your own: any nn.Module whose synapses are in Layers, the last one called "reado
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
 from neurosim.networks.cnn import cnn
 from neurosim.networks.mlp import mlp
+from neurosim.networks.recurrent import EVIDENCE, lsnn, lstm, rnn
 from neurosim.networks.spiking_mlp import spiking_mlp
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"mlp": mlp, "cnn": cnn, "spiking-mlp": spiking_mlp}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": mlp, "cnn": cnn, "rnn": rnn, "lstm": lstm, "lsnn": lsnn, "spiking-mlp": spiking_mlp,
+}  # fmt: skip
+OF_TASK: dict[tuple[str, str], Callable[..., nn.Module]] = {  # where a task wants other sizes or neurons
+    ("text", "rnn"): partial(rnn, hidden=128, tau=None),
+    ("text", "lstm"): partial(lstm, hidden=128),
+    ("evidence", "lsnn"): partial(lsnn, neuron=EVIDENCE),
+}
 
-__all__ = ["NETWORKS", "cnn", "mlp", "spiking_mlp"]
+
+def network_for(task: str, network: str) -> Callable[..., nn.Module]:
+    """The network of that name, as that task has it."""
+    return OF_TASK.get((task, network), NETWORKS[network])
+
+
+__all__ = ["NETWORKS", "cnn", "lsnn", "lstm", "mlp", "network_for", "rnn", "spiking_mlp"]

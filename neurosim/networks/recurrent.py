@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -41,27 +42,39 @@ def lstm(shape: Sequence[int], outputs: int, hidden: int = 64) -> nn.Sequential:
     return flat(("hidden", units), ("readout", Layer(dense(hidden, outputs, 1.0))))
 
 
-def lsnn(
-    shape: Sequence[int],
-    outputs: int,
+def adaptive_lif(
     hidden: int = 100,
     adaptive: float = 0.5,
     tau_a: float = 200.0,
     beta: float = 0.15,
     tau_m: float = 20.0,
-    tau_out: float = TAU_OUT,
     refractory: float = 0.0,
+) -> AdaptiveLIF:
+    """The neurons of `lsnn`: the last `adaptive` share of so many units adapts by beta. Times in ms."""
+    few = round(adaptive * hidden)
+    betas = torch.tensor([0.0] * (hidden - few) + [beta] * few)
+    return AdaptiveLIF(tau_m=tau_m, tau_a=tau_a, beta=betas, refractory=refractory)
+
+
+# That of the evidence task of Bellec et al. 2020: beta = 1.7 (1 - exp(-1/2000)) / (1 - exp(-1/20)).
+EVIDENCE = replace(adaptive_lif(100, tau_a=2000.0, beta=0.01742, refractory=5.0), threshold=0.6)
+
+
+def lsnn(
+    shape: Sequence[int],
+    outputs: int,
+    hidden: int = 100,
+    neuron: AdaptiveLIF | None = None,
+    tau_out: float = TAU_OUT,
     gain: float = 1.0,
 ) -> nn.Sequential:
     """Leaky and adaptive integrate-and-fire units (`AdaptiveLIF`), a leaky readout  y <- kappa y + (1 - kappa) V z.
 
-    The last `adaptive` share of the units adapts by beta; times in ms. No biases; no unit sends to itself at first.
+    neuron: default `adaptive_lif(hidden)`, of which half adapt; times in ms. No biases; no unit sends to itself at first.
     Source: Bellec et al. 2020, Nat Commun 11:3625. Layers hidden, readout.
     """
-    n, few = torch.Size(shape).numel(), round(adaptive * hidden)
-    betas = torch.tensor([0.0] * (hidden - few) + [beta] * few)
-    neuron = AdaptiveLIF(tau_m=tau_m, tau_a=tau_a, beta=betas, refractory=refractory)
-    units = Layer(dense(n, hidden, gain), neuron, recurrent=dense(hidden, hidden, gain))
+    n = torch.Size(shape).numel()
+    units = Layer(dense(n, hidden, gain), neuron or adaptive_lif(hidden), recurrent=dense(hidden, hidden, gain))
     with torch.no_grad():
         units.recurrent.weight.fill_diagonal_(0.0)
     return flat(("hidden", units), ("readout", Layer(dense(hidden, outputs, 1.0), Rate(tau=tau_out))))

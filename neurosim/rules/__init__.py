@@ -3,18 +3,23 @@
 `ALL` lists one value of every rule; one contract test runs over it. To ship a rule: its file, and one line here.
 """
 
-from neurosim.neurons import AdaptiveLIF
+import torch
+
+from neurosim.neurons import AdaptiveLIF, Rate
 from neurosim.plasticity import Rule
 from neurosim.rules.bcm import BCM
 from neurosim.rules.clopath import Clopath
+from neurosim.rules.companions import FiringRate, Sum
 from neurosim.rules.competitive import SoftHebb, Winners
 from neurosim.rules.eprop import EProp, EPropOnline
 from neurosim.rules.goodness import Goodness
 from neurosim.rules.gradient import Gradient, Perturbed
 from neurosim.rules.hebbian import Hebb, Oja, Sanger
 from neurosim.rules.homeostasis import bcm_from_triplet, homeostatic_triplet
+from neurosim.rules.miconi import Miconi
 from neurosim.rules.normalised import NeuronNormalised
 from neurosim.rules.reward import Gated, RewardedHebb
+from neurosim.rules.rflo import RFLO
 from neurosim.rules.spike_rule import Power, SpikeRule, Term, Trace
 from neurosim.rules.stdp import (
     PFISTER_GERSTNER,
@@ -57,11 +62,16 @@ ALL: dict[str, Rule] = {
     "trace": TraceRule(),
     "eprop": EProp(AdaptiveLIF(beta=0.1, tau_a=200.0)),
     "eprop-online": EPropOnline(AdaptiveLIF(beta=0.1, tau_a=200.0)),
+    "rflo": RFLO(Rate(torch.tanh, tau=10.0)),
+    "rflo-spiking": RFLO(AdaptiveLIF()),
+    "miconi": Miconi(),
+    "firing-rate": FiringRate(AdaptiveLIF()),
+    "hebb-at-a-rate": Sum((Hebb(), FiringRate(AdaptiveLIF()))),
 }
 
 __all__ = [
-    "ALL", "BCM", "Clopath", "EProp", "EPropOnline", "Gated", "Goodness", "Gradient", "Hebb", "NeuronNormalised", "Oja",
-    "PFISTER_GERSTNER", "Perturbed", "Power", "RewardedHebb", "Sanger", "SoftHebb", "SpikeRule", "Term", "Trace", "TraceRule",
-    "Winners", "bcm_from_triplet", "homeostatic_triplet", "inhibitory", "morrison", "multiplicative", "pair", "symmetric",
-    "triplet", "van_rossum",
+    "ALL", "BCM", "Clopath", "EProp", "EPropOnline", "FiringRate", "Gated", "Goodness", "Gradient", "Hebb", "Miconi",
+    "NeuronNormalised", "Oja", "PFISTER_GERSTNER", "Perturbed", "Power", "RFLO", "RewardedHebb", "Sanger", "SoftHebb",
+    "SpikeRule", "Sum", "Term", "Trace", "TraceRule", "Winners", "bcm_from_triplet", "homeostatic_triplet",
+    "inhibitory", "morrison", "multiplicative", "pair", "symmetric", "triplet", "van_rossum",
 ]  # fmt: skip

@@ -1,20 +1,54 @@
 """The tasks that come with the package, by name: `TASKS[name](data)` -> Task. Your own data: `Task.from_arrays`."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from neurosim.tasks.base import Split, Task, cross_entropy
 from neurosim.tasks.images import digits, fashion, mnist, read_idx
+from neurosim.tasks.memory import delayed_xor, evidence, store_recall
+from neurosim.tasks.rows import Rows, rows
+from neurosim.tasks.sequences import NOT_ASKED, Answers, Sequences
 from neurosim.tasks.spikes import SpikeTrains, spike_trains
+from neurosim.tasks.text import text
 
-TASKS: dict[str, Callable[..., Task]] = {"digits": digits, "fashion": fashion, "mnist": mnist}
+STORED: dict[str, Callable[..., Task]] = {"digits": digits, "fashion": fashion, "mnist": mnist}  # read from files
+DELAYED = {"delayed-xor": delayed_xor, "store-recall": store_recall, "evidence": evidence}  # drawn; they have a delay
+TASKS: dict[str, Callable[..., Any]] = {**STORED, **DELAYED, "text": text}
 
 SPIKING = ("spiking-mlp",)  # networks that are shown spike trains
+IN_TIME = ("rnn", "lstm", "lsnn")  # networks that are shown sequences
 
 
-def shown_to(network: str, task: Task) -> Task:
-    """The task as a network of that name is shown it."""
+def task_of(
+    name: str, data: Path | None = None, delay: int | None = None, corpus: str | None = None, level: str | None = None
+) -> Any:
+    """The task of that name. ValueError for a delay, corpus or level where it has none."""
+    for flag, value, those in (("delay", delay, DELAYED), ("corpus", corpus, ("text",)), ("level", level, ("text",))):
+        if value is not None and name not in those:
+            raise ValueError(f"{flag}: given {value!r}, but {name} has none; {', '.join(those)} has")
+    if name in DELAYED:
+        return DELAYED[name]() if delay is None else DELAYED[name](delay)
+    return text(corpus or "grammar", level or "char") if name == "text" else TASKS[name](data)
+
+
+def shown_to(network: str, task: Any) -> Any:
+    """The task as a network of that name is shown it: images row by row, or as spike trains. ValueError if it cannot be."""
+    if not isinstance(task, Task):
+        if network not in IN_TIME:
+            raise ValueError(
+                f"network: given {network!r}, but {task.name} is made of sequences, for {', '.join(IN_TIME)}"
+            )
+        return task
+    if network == "lsnn":
+        return rows(task, repeat=5, dt=1.0)
+    if network in IN_TIME:
+        return rows(task)
     return spike_trains(task) if network in SPIKING else task
 
 
-__all__ = ["TASKS", "SpikeTrains", "Split", "Task", "cross_entropy", "digits", "fashion", "mnist", "read_idx", "shown_to",
-           "spike_trains"]  # fmt: skip
+__all__ = [
+    "Answers", "NOT_ASKED", "Rows", "Sequences", "SpikeTrains", "Split", "TASKS", "Task", "cross_entropy", "delayed_xor",
+    "digits", "evidence", "fashion", "mnist", "read_idx", "rows", "shown_to", "spike_trains", "store_recall", "task_of",
+    "text",
+]  # fmt: skip

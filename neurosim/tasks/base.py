@@ -190,6 +190,10 @@ class Task:
         """The split's first training samples as one batch, on which updates are held against each other."""
         return Batch(split.inputs(split.train_x[:size]), split.train_y[:size], cross_entropy)
 
+    def data(self) -> list[Tensor]:
+        """What tells this task from another."""
+        return [self.x, self.y]
+
     def score(self, output: Tensor, target: Tensor) -> float:
         """Accuracy: the mean of `scores` over the samples given. output [B, K], target [B]."""
         return self.scores(output, target).mean().item()
