@@ -46,6 +46,7 @@ from neurosim.rules import RFLO, EProp, FiringRate, Miconi, Oja, Sum, pair, trip
 
 RATE: Space = {"lr": (3e-4, 3e-2)}
 LONGEST = 1.0  # of a gradient
+PULSES = 40.0  # Hz: three a unit in 70 ms, as 3 Hz gives in the second that a trial has in the source
 DECAY = 0.1  # of weights and feedback weights, a unit of rate
 
 
@@ -107,7 +108,7 @@ def perturbed(v: Values) -> Credit:
 
 
 def pulsed(v: Values) -> Credit:
-    return PulsedReward(signal=MeanReward(), outcome=minus_loss, amplitude=v["amplitude"])
+    return PulsedReward(signal=MeanReward(), outcome=minus_loss, rate=PULSES, amplitude=v["amplitude"])
 
 
 def by_activity(name: str, rule: Rule | None, readout: Rule, lr: float, beside: Beside = alone) -> Entry:

@@ -57,6 +57,6 @@ def rows(task: Task, repeat: int = 1, dt: float = 10.0) -> Rows:
     """The same images, row by row. ValueError for samples that are no images [C, H, W]."""
     if task.x.dim() != 4:
         raise ValueError(
-            f"task: {task.name} has samples of shape {tuple(task.x.shape[1:])}, rows are those of images [C, H, W]"
+            f"task: {task.name} has samples {tuple(task.x.shape[1:])}, but rows are those of images [C, H, W]"
         )
     return Rows(**{f.name: getattr(task, f.name) for f in fields(task)}, repeat=repeat, dt=dt)
