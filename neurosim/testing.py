@@ -48,7 +48,8 @@ def check_rule(rule: Rule, *, signals: Mapping[str, Told] = {}) -> None:
     place, and the same inputs give the same dW; a batch is the sum of its samples (unless it claims "batch"); it reads
     what it claims and nothing else; other units matter only under "lateral", other pre units never; one long trial is
     the sum of one-step trials with carried state (unless it claims "future"); dW does not depend on the step dt. A rule
-    that claims "batch" pools steps as it pools samples: the last two are not asked of it.
+    that claims "batch" pools steps as it pools samples: the last two are not asked of it. One that is defined by the step
+    says `per_step = True`, and is not asked the last.
 
     signals: the third factors beside credit, signal, reward and noise, and their shape: {"dopamine": per_sample}.
     A rule may refuse a synapse, or several lanes, by Unsupported with a reason, and a batch without time by a
@@ -71,6 +72,7 @@ def _refusals(rule: Rule, told: Mapping[str, Told], time: bool, conv: bool) -> I
             yield str(reason)
             continue
         in_time = (_online, _step_size) if time and "batch" not in rule.reads else ()
+        in_time = in_time[:1] if getattr(rule, "per_step", False) else in_time
         for check in (_form, _additivity, _reading, _neighbours, *in_time):
             check(case)
         return

@@ -14,6 +14,7 @@ from scipy import stats
 from neurosim import report
 from neurosim.compare import Cell
 from neurosim.recipes import CONTROLS, LINE_UP, RECIPES, TWINS
+from neurosim.recipes_time import MADE, recurrent
 from neurosim.summary import (
     FAMILIES,
     REFERENCES,
@@ -178,7 +179,8 @@ def test_two_manifests_on_the_command_line(tmp_path: Path, capsys: pytest.Captur
 # ---------------------------------------------------------------------------------------------- order and families
 def test_every_recipe_has_one_family() -> None:
     members = [slug for slugs in FAMILIES.values() for slug in slugs]
-    assert len(members) == len(set(members)) and set(members) == set(LINE_UP)
+    known = set(LINE_UP).union({"surrogate-bptt"}, *(recurrent("delayed-xor", n) for n in MADE))
+    assert len(members) == len(set(members)) and set(members) == known
 
 
 def test_best_first_twins_and_controls_last() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -21,6 +22,7 @@ class Miconi:
     """
 
     excitation: float = 0.05
+    per_step: ClassVar[bool] = True  # changes from one step of 1 ms to the next are what it reads
     reads: frozenset[str] = claims("pre", "state", "reward", "future")
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
