@@ -178,7 +178,7 @@ def evaluate(learner: Learner, task: TaskLike, split: Any) -> tuple[float, float
     loss = torch.cat(losses).mean().item()
     if not math.isfinite(loss):
         return math.nan, loss, []
-    output, target = (torch.cat(parts, samples_axis(parts[0], batch)) for parts in (outputs, targets))
+    output, target = (torch.cat(parts, samples_axis(parts[-1], batch)) for parts in (outputs, targets))
     each = task.scores(output, target).tolist() if hasattr(task, "scores") else []
     return task.score(output, target), loss, each
 

@@ -232,6 +232,11 @@ class Learner:
                     f"but {type(self.recipe.credit).__name__} gives {', '.join(sorted(told)) or 'nothing'}"
                 )
 
+            if rule and getattr(self.recipe.credit, "steps", None) and "future" in rule.reads:
+                raise Unsupported(
+                    f"{self.recipe.name}: {type(rule).__name__} on {n} waits for the trial's end, but is shown it in pieces"
+                )
+
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         groups: dict[Callable[..., Any], dict[float, list[Tensor]]] = {}
         for n, p in self.weights.items():
