@@ -200,10 +200,10 @@ def test_mean_field_is_a_wide_network():
     for d in drive:
         v.append(W @ s + d**0.5 * torch.randn(n))
         s = torch.tanh(v[-1])
-    grad, norms = torch.randn(n), []
+    grad, norms = torch.randn(n, 50), []  # many at once: their mean square is that of a wider net
     for k in range(len(drive)):
         norms.append(grad.norm().item())
-        grad = W.T @ (grad * (1 - torch.tanh(v[-1 - k]) ** 2))
+        grad = W.T @ (grad * (1 - torch.tanh(v[-1 - k]) ** 2)[:, None])
     want = vanishing_gradient.mean_field(g, drive)
     assert np.array(norms) / norms[0] == pytest.approx(want, rel=0.05)
     assert want[-1] < 0.5 * g**5  # far from the linear net's
