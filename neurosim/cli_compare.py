@@ -275,5 +275,9 @@ def show(plan: Plan, manifest: dict[str, Any], png: Path, as_json: bool) -> None
     title = f"{plan.slug}, {plan.network}: {len(plan.seeds)} seeds, {plan.epochs} epochs of {sizes}"
     for table in report.comparison_tables(title, manifest["recipes"], plan.task.metric, console.width):
         console.print(table)
+    if "baselines" in manifest:
+        from neurosim.figures_rows import said_baselines
+
+        console.print(f"on the same test items: {said_baselines(manifest)} ({plan.task.metric})\n")
     if manifest["claims"]:
         show_claims(manifest["claims"], console)

@@ -26,9 +26,10 @@ from neurosim.figures_rows import (
     draw_verdicts,
     explanations,
     identity,
+    said_baselines,
     stretch,
 )
-from neurosim.statistics import interval
+from neurosim.statistics import LOWER_IS_BETTER, interval
 from neurosim.summary import FAMILIES, marked, standing
 
 ALIGNMENT = ("alignment", "null_low", "null_high")
@@ -68,6 +69,8 @@ def comparison(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -
     per_row = math.ceil(len(layers) / math.ceil(len(layers) / 5)) if layers else 1
     below = math.ceil(len(layers) / per_row)
     notes, said = _notes(recipes, final), explanations(final, recipes, layers)
+    if told := said_baselines(manifest):
+        said.append(f"A: dotted: {told}, on the same test items, mean over seeds.")
     heights = [3.0 * down, max(2.0, 0.24 * len(final) + 1.0), 0.15 * len(said) + 0.1, 2.4 * below]  # inches
 
     with matplotlib.rc_context(STYLE):
@@ -81,6 +84,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -
             ax = fig.add_subplot(grid[divmod(i, across)], sharex=first, sharey=first, label=family)
             first = first or ax
             _draw_family(ax, runs, {slug: styles[slug] for slug in slugs}, styles)
+            draw_baselines(ax, manifest, named=i == 0)
             _legend_above(ax, f"A  Learning curves: {family}" if i == 0 else family)
             ax.set_ylabel(f"test {metric}" if i % across == 0 else "")
             ax.set_xlabel("training samples seen" if i + across >= len(families) else "")
@@ -219,7 +223,7 @@ def _samples_axis(ax: Axes, runs: Runs, quantity: str) -> None:
 
 
 def _score_axis(ax: Axes, metric: str, runs: Runs) -> None:
-    """Accuracies as in `stretch`, errors on a log axis, all others as they are."""
+    """Accuracies as in `stretch`, errors and bits on a log axis, all others as they are."""
     values = [v for key, run in runs.items() if key[0] == "test" for by in run.values() for v in by.values()]
     low, high = min(values, default=0.0), max(values, default=0.0)
     to, back = stretch(metric, high)
@@ -229,11 +233,27 @@ def _score_axis(ax: Axes, metric: str, runs: Runs) -> None:
         ax.set_ylim(back(bottom - 0.03 * (top - bottom)), back(top + 0.03 * (top - bottom)))
         ax.yaxis.set_major_locator(FixedLocator(ACCURACIES))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:.2f}"))
-    elif metric == "error" and low > 0:
+    elif metric in LOWER_IS_BETTER and low > 0:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
         ax.yaxis.set_minor_locator(NullLocator())
+
+
+def draw_baselines(ax: Axes, manifest: Mapping[str, Any], named: bool) -> None:
+    """What others reach on the same test items, as dotted lines with their names in the first panel."""
+    for k, (name, values) in enumerate((manifest.get("baselines") or {}).items()):
+        y = float(np.mean(values))
+        ax.axhline(y, color="#9a9a9a", linewidth=0.7, linestyle=":", label=f"_{name}", zorder=0.5)
+        if named:
+            ax.annotate(
+                name,
+                (0.01 + 0.12 * (k % 8), y),
+                xycoords=("axes fraction", "data"),
+                fontsize=6,
+                color="#6a6a6a",
+                va="bottom",
+            )
 
 
 def _draw_family(ax: Axes, runs: Runs, family: Mapping[str, Look], styles: Mapping[str, Look]) -> None:

@@ -177,6 +177,12 @@ def _rows_axis(ax: Axes, slugs: Sequence[str]) -> None:
         ax.axhline(aside - 0.5, color="#b0b0b0", linewidth=0.6, zorder=0.5, label="_aside")
 
 
+def said_baselines(manifest: Mapping[str, Any]) -> str:
+    """ "1-gram 3.577, 2-gram 1.547 ..."; "" where there are none."""
+    found = manifest.get("baselines") or {}
+    return ", ".join(f"{n} {sum(v) / len(v):.3f}" for n, v in found.items())
+
+
 def explanations(final: Mapping[str, Sequence[float]], recipes: Recipes, layers: Sequence[str]) -> list[str]:
     """The lines under the panels: what the words mean, what so many seeds can resolve, what the marks are."""
     seeds = max((len(entry.get("test") or []) for entry in recipes.values()), default=0)
