@@ -36,15 +36,16 @@ from neurosim.networks.recurrent import adaptive_lif
 from neurosim.neurons import AdaptiveLIF, Rate
 from neurosim.plasticity import Batch, Gradient, Learner, Recipe, play
 from neurosim.recipes_time import Clipped
-from neurosim.rules import RFLO, EProp, EPropOnline
+from neurosim.rules import RFLO, EProp, EPropOnline, FiringRate, Sum
 from neurosim.statistics import interval
 from neurosim.study import Mode, main
 from neurosim.tasks import delayed_xor
 
 METRIC = "cosine with BPTT"
-T, UNITS, TAU_OUT, LR = 70, 64, 20.0, 5e-3
+T, UNITS, TAU_OUT, LR = 70, 64, 20.0, 2e-3
+TARGET, STRENGTH = 20.0, 1e-4  # of the companion in training: Hz, and a Hz
 PIECES = (1, 2, 5, 10, 20, 35, 50, 70)  # steps
-EPOCHS, EPOCHS_QUICK, CHECKED, CHECKED_QUICK = 10, 1, (0, 1, 2, 3, 5, 7, 10), (0, 1)
+EPOCHS, EPOCHS_QUICK, CHECKED, CHECKED_QUICK = 10, 1, (0, 1, 2, 4, 7, 10), (0, 1)
 PROBE, DEALS, SHOWN, QUICK_TRIALS = 128, 20, 120, 320  # trials that are measured on, random deals, synapses drawn in A
 HIDDEN = ("hidden.input", "hidden.recurrent")
 NEAR = 1e-10
@@ -80,12 +81,18 @@ def probe(seed: int, size: int = PROBE) -> Batch:
 
 
 def recipe(name: str, neuron: AdaptiveLIF) -> Recipe:
-    """Without a companion: what is compared is the rule alone."""
+    """The rule alone: what is compared."""
     if name in (BPTT, TEN):
         return Recipe(name, {"*": Gradient()}, Backprop(steps=10 if name == TEN else None), LR, Clipped)
     credit = Broadcast() if name == RANDOM else SymmetricBroadcast()
     rules = {"hidden.*": EProp(neuron, TAU_OUT), "readout.*": RFLO(Rate(tau=TAU_OUT))}
     return Recipe(name, rules, credit, LR, Clipped)
+
+
+def kept_at_rate(r: Recipe, neuron: AdaptiveLIF) -> Recipe:
+    """The same beside the companion that all spiking recipes train with: without it some of these nets fall silent."""
+    bare, companion = r.rules.get("hidden.*", Gradient()), FiringRate(neuron, TARGET, STRENGTH)
+    return replace(r, rules={"hidden.*": Sum((bare, companion)), "readout.*": r.rules.get("readout.*", Gradient())})
 
 
 def hidden(dw: Mapping[str, Tensor]) -> Tensor:
@@ -166,7 +173,7 @@ def measured(learner: Learner, name: str, seed: int) -> dict[str, float]:
     """On the learner's own weights: its cosine with the whole gradient, what dealt credit reaches, and accuracy."""
     batch, net = probe(seed), learner.net
     whole, n = updates(net, recipe(BPTT, net.hidden.neuron), batch), net.hidden.neuron
-    found = {"cosine": cosine(hidden(learner.updates(batch)), whole)}
+    found = {"cosine": cosine(updates(net, recipe(name, n), batch, seed), whole)}
     if name == SYMMETRIC:
         g = torch.Generator().manual_seed(seed)
         deals = [torch.randperm(batch.size, generator=g) for _ in range(DEALS)]
@@ -193,7 +200,7 @@ def trained(name: str, seed: int, quick: bool) -> list[dict]:
     """Train by the rule; measure at the checkpoints."""
     task, net = delayed_xor(T).limited(train=QUICK_TRIALS if quick else None), fresh(seed)
     split, rows = task.split(seed), []
-    learner = Learner(net, recipe(name, net.hidden.neuron), probe(seed), seed)
+    learner = Learner(net, kept_at_rate(recipe(name, net.hidden.neuron), net.hidden.neuron), probe(seed), seed)
     checked = CHECKED_QUICK if quick else CHECKED
     for epoch in range((EPOCHS_QUICK if quick else EPOCHS) + 1):
         for batch in task.batches(split, seed, epoch) if epoch else ():
@@ -216,6 +223,12 @@ def gap(a: Sequence[float], b: Sequence[float]) -> float:
     return middle - half if len(a) > 2 else middle
 
 
+def over_training(rows: Sequence[Mapping], name: str, quantity: str) -> list[float]:
+    """The mean over the checkpoints after the first, by seed."""
+    found = [r for r in rows if (r["recipe"], r["quantity"]) == (name, quantity) and r.get("epoch")]
+    return [float(np.mean([r["value"] for r in found if r["seed"] == k])) for k in sorted({r["seed"] for r in found})]
+
+
 def claims_of(rows: Sequence[Mapping]) -> list[dict]:
     source, claims = "Bellec et al. 2020", []
     for kind in Neurons:
@@ -228,16 +241,12 @@ def claims_of(rows: Sequence[Mapping]) -> list[dict]:
     for when in ("first weights", "trained by BPTT"):
         short = max(1 - v for v in of(rows, layer=when, recipe="pieces", steps=T))
         claims.append(claim(f"{when}: 1 - cosine of pieces of T steps", short, "<=", NEAR, 0, "by definition"))
-    key = {"layer": "hidden", "recipe": SYMMETRIC}
-    epochs = sorted({r["epoch"] for r in rows if r.get("epoch") is not None})
-    worst = min(
-        gap(of(rows, epoch=t, quantity="cosine", **key), of(rows, epoch=t, quantity="dealt, 97.5 %", **key))
-        for t in epochs
-    )
-    claims.append(claim("e-prop's cosine less the null's 97.5 %, worst epoch", worst, ">=", 0, 0, "the null"))
-    last = {"layer": "hidden", "quantity": "cosine", "recipe": RANDOM}
-    turned = gap(of(rows, epoch=epochs[-1], **last), of(rows, epoch=0, **last))
-    claims.append(claim("random feedback: cosine at the end less at the start", turned, ">=", 0, 0, "Lillicrap 2016"))
+    eprop, dealt = over_training(rows, SYMMETRIC, "cosine"), over_training(rows, SYMMETRIC, "dealt")
+    text = "e-prop's cosine less that of dealt credit, mean over training, lower end over seeds"
+    claims.append(claim(text, gap(eprop, dealt), ">=", 0, 0, "the null"))
+    random = over_training(rows, RANDOM, "cosine")
+    text = "random feedback: cosine, mean over training, lower end over seeds"
+    claims.append(claim(text, gap(random, [0.0] * len(random)), ">=", 0, 0, "Bellec et al. 2020"))
     return claims
 
 
