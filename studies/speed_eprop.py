@@ -48,7 +48,7 @@ from neurosim.tasks.sequences import Answers
 SEEDS = 11  # repetitions of the timing
 INPUTS, UNITS, OUTPUTS, LANES, RATE, TAU_OUT = 40, 100, 2, 64, 0.04, 20.0
 T, LENGTHS, REPEATS = 100, (100, 1000), 2
-LENGTHS_QUICK = (20, 60)  # one process for all
+LENGTHS_QUICK = (40, 120)  # measured in the study's own process
 FORMS = ("bptt", "eprop", "rflo", "online")
 METRIC = "ratio to BPTT"
 SECONDS, PEAK, APART = "CPU seconds a step", "peak memory beyond the batch (MB)", "relative difference of dW"
@@ -113,11 +113,13 @@ def peak(form, steps):
     return status("VmHWM") - before
 
 
+def peaks(wanted):
+    return [peak(form, steps) for form, steps in wanted]
+
+
 def peaks_apart(wanted):
     """The peaks of these (form, steps), one after the other in a process of their own."""
-    program = (
-        f"import json; from studies.speed_eprop import peak; print(json.dumps([peak(f, n) for f, n in {wanted!r}]))"
-    )
+    program = f"import json; from studies.speed_eprop import peaks; print(json.dumps(peaks({wanted!r})))"
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     own = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
     done = subprocess.run([sys.executable, "-c", program], env=own, capture_output=True, text=True, check=True)
@@ -131,10 +133,10 @@ def run(mode):
     rows = timed(mode, steps)
     torch.set_num_threads(threads)
     lengths, repeats = (LENGTHS_QUICK, 1) if mode.quick else (LENGTHS, REPEATS)
-    cells = [(form, n) for n in lengths for form in FORMS]
+    cells, measure = [(form, n) for n in lengths for form in FORMS], peaks if mode.quick else peaks_apart
     for repeat in range(repeats):
         for wanted in [cells] if mode.quick else [[cell] for cell in cells]:
-            for (form, n), mb in zip(wanted, peaks_apart(wanted), strict=True):
+            for (form, n), mb in zip(wanted, measure(wanted), strict=True):
                 rows.append({"recipe": form, "seed": repeat, "quantity": PEAK, "value": mb, "steps": n})
     return rows, claims_of(rows)
 

@@ -61,7 +61,7 @@ def identity_rows(error, apart):
             at = {"seed": seed, "layer": when, "quantity": "cosine by steps"}
             rows += [at | {"recipe": "pieces", "steps": k, "value": 1 - apart} for k in eprop_identity.PIECES]
             rows.append(at | {"recipe": "eprop", "value": 0.5})
-        for epoch, dealt in ((0, 0.9), (1, 0.3)):
+        for epoch, dealt in ((0, 0.9), (eprop_identity.EPOCHS, 0.3)):
             at = {"seed": seed, "layer": "hidden", "epoch": epoch}
             rows += [
                 at | {"recipe": n, "quantity": "cosine", "value": 0.5} for n in ("eprop", "eprop-random", "tbptt-10")
