@@ -54,6 +54,7 @@ class Cell:
     init_hash: str = ""  # of the weights as drawn, before `prepare`
     batch_hash: str = ""
     n_train: int = 0
+    n_seen: int = 0  # different training samples: n_train, or epochs times that where each epoch is drawn anew
     n_test: int = 0
     each: list[float] = field(repr=False, default_factory=list)  # the last score of every test item, if the task tells
     cost: dict[str, float] = field(default_factory=dict)
@@ -95,7 +96,9 @@ def run_cell(
     """Train one recipe with one seed, scored before training and after each epoch. `at_end` is shown the learner."""
     split = task.split(seed, tuning).to(device)
     net = draw_net(make_net, task, seed).to(device)
-    known = {"recipe": recipe.name, "seed": seed, "n_train": len(split.train_y), "n_test": len(split.test_y)}
+    n = len(split.train_y)
+    seen = n * epochs if getattr(task, "drawn_anew", False) else n
+    known = {"recipe": recipe.name, "seed": seed, "n_train": n, "n_seen": seen, "n_test": len(split.test_y)}
     init = fingerprint(p for _, p in sorted(net.named_parameters()))
     example = next(task.batches(split, seed, 0))
     try:

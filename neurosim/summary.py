@@ -111,7 +111,7 @@ def against(
         pairs = [(v, base[c.seed]) for c, v in zip(cs, test[n], strict=True) if c.seed in base]
         if n != reference and pairs:
             a, b = zip(*pairs, strict=True)
-            results[n] = paired(a, b, cs[0].n_train, cs[0].n_test)
+            results[n] = paired(a, b, cs[0].n_seen or cs[0].n_train, cs[0].n_test)
     return _adjusted(results, lambda t: t.p)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from neurosim.cell import draw_net, run_cell
+from neurosim.cell import Cell, draw_net, run_cell
 from neurosim.credit import Backprop, NoisyReward, PulsedReward, RawReward, SymmetricBroadcast, minus_loss
 from neurosim.networks import NETWORKS, network_for, rnn
 from neurosim.networks.recurrent import lsnn
@@ -248,6 +248,24 @@ def test_rules_that_wait_for_the_end_refuse_pieces():
     rules = {"hidden.*": EProp(n), "readout.*": RFLO(Rate(tau=20.0))}
     with pytest.raises(Unsupported, match="EProp on hidden.input waits for the trial's end, but is shown it in pieces"):
         Learner(network_for("", "lsnn")((3,), 2, neuron=n), Recipe("e", rules, SymmetricBroadcast(steps=5)), batch_of())
+
+
+def test_trials_drawn_anew_count_once_each():
+    """The corrected t test divides by different training samples: 3 epochs of 16 drawn trials are 48, of 16 images 16."""
+    r = recipes_for("digits", "rnn")["reservoir"]
+    images = shown_to("rnn", digits().limited(16, 16))
+    assert [run_cell(r, rnn, t, 0, 3).n_seen for t in (TASK, images)] == [48, 16]
+    found = []
+    for n_seen in (0, 40):
+        row = {"quantity": "test", "layer": "", "epoch": 1, "samples": 1}
+        cells = [
+            Cell(name, s, [{**row, "value": v}], n_train=20, n_test=20, n_seen=n_seen)
+            for name, scores in (("bptt", (0.9, 0.8, 0.85)), ("reservoir", (0.5, 0.6, 0.4)))
+            for s, v in enumerate(scores)
+        ]
+        recipes = [recipes_for("delayed-xor", "rnn")[n] for n in ("bptt", "reservoir")]
+        found.append(summary(cells, recipes)["bptt"]["difference_to_frozen"][1])
+    assert found[0] / found[1] == pytest.approx(((1 / 3 + 1) / (1 / 3 + 0.5)) ** 0.5)
 
 
 def test_roles_of_references():

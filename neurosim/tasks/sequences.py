@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +89,7 @@ class Sequences:
     test_size: int = 500
     validation_size: int = 500
     metric: str = "accuracy"
+    drawn_anew: ClassVar[bool] = True  # no trial is trained on twice
 
     def limited(self, train: int | None = None, test: int | None = None) -> Sequences:
         """The same task with at most so many trials an epoch, and so many to score on."""
