@@ -117,8 +117,8 @@ class AdaptiveLIF:
         alpha = exp(-dt / tau_m),  rho = exp(-dt / tau_a)
 
     beta = 0 is the plain LIF; beta may be a tensor, one number a unit. u and v share the unit of `threshold`, times in ms.
-    For `refractory` ms after a spike z = 0, and so is its slope; v goes on. State: v, a, and with `refractory` rest (steps of
-    it that are left) and free (1 if there are none).
+    For `refractory` ms, in whole steps, after a spike z = 0, and so is its slope; v goes on. State: v, a, and with
+    `refractory` rest (steps of it that are left) and free (1 if there are none).
     """
 
     tau_m: float = 20.0
@@ -142,7 +142,7 @@ class AdaptiveLIF:
         # no credit through the reset
         held = {}
         if self.refractory:
-            rest = torch.where(z.detach() > 0, self.refractory / dt, (s["rest"] - 1).clamp(min=0))
+            rest = torch.where(z.detach() > 0, int(self.refractory / dt + 1e-3), (s["rest"] - 1).clamp(min=0))
             held = {"rest": rest, "free": (rest < 1).to(u.dtype)}
         return {"v": v, "a": torch.add(z, s["a"], alpha=decay(self.tau_a, dt)), **held}
 

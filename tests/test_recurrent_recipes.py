@@ -10,7 +10,7 @@ from neurosim.cell import Cell, draw_net, run_cell
 from neurosim.credit import Backprop, NoisyReward, PulsedReward, RawReward, SymmetricBroadcast, minus_loss
 from neurosim.networks import NETWORKS, network_for, rnn
 from neurosim.networks.recurrent import lsnn
-from neurosim.neurons import AdaptiveLIF, Rate
+from neurosim.neurons import AdaptiveLIF, Rate, scan
 from neurosim.plasticity import Gradient, Learner, Recipe, Record, Unsupported, cosine, play
 from neurosim.recipes import entries_for, every_recipe_for, line_up_of, recipes_for, three_factor_for
 from neurosim.recipes_time import MADE, Clipped, ClippedDecaying, recurrent
@@ -224,6 +224,17 @@ def test_sum_is_the_sum_and_keeps_states_apart():
 def test_bad_companions(value):
     with pytest.raises(ValueError, match=f"{next(iter(value))}: given .*it must be positive"):
         FiringRate(AdaptiveLIF(), **value)
+
+
+@pytest.mark.parametrize(
+    "refractory, dt, silent", [(0.3, 0.1, 3), (0.7, 0.1, 7), (0.6, 0.2, 3), (5.0, 1.0, 5), (2.5, 1.0, 2)]
+)
+def test_a_refractory_period_has_whole_steps(refractory, dt, silent):
+    """Driven far above threshold it fires at once when it may."""
+    drive = torch.full((3 * silent + 4, 1, 1), 9.0, dtype=torch.float64)
+    z, _, _ = scan(AdaptiveLIF(refractory=refractory), drive, dt)
+    at = z.flatten().nonzero().flatten().tolist()
+    assert at[0] == 0 and {b - a for a, b in zip(at, at[1:], strict=False)} == {silent + 1}
 
 
 # ---------------------------------------------------------------------------------------------- around them

@@ -52,7 +52,7 @@ def adaptive_lif(
 ) -> AdaptiveLIF:
     """The neurons of `lsnn`: the last `adaptive` share of so many units adapts by beta. Times in ms."""
     few = round(adaptive * hidden)
-    betas = torch.tensor([0.0] * (hidden - few) + [beta] * few)
+    betas = torch.cat([torch.zeros(hidden - few), torch.full((few,), beta)])
     return AdaptiveLIF(tau_m=tau_m, tau_a=tau_a, beta=betas, refractory=refractory)
 
 
