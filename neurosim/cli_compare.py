@@ -104,14 +104,14 @@ def compare(
         nearest("network", network, NETWORKS)
         line_up(rules, task, network)  # a wrong name is told before data are read
     shown = task_of(task, data, delay, corpus, level)
-    own = delay or corpus or level  # of the task
+    own = any(v is not None for v in (delay, corpus, level))  # of the task
     plain = not (rules or seeds or epochs or quick or data or tuned or first_seed or own) and network in (
         None,
         shown.network,
     )
     network = network or shown.network
     shown = shown_to(network, shown)
-    slug = task if not own else f"{task}-{delay}" if delay else shown.name
+    slug = task if not own else f"{task}-{delay}" if delay is not None else shown.name
     chosen = line_up(rules, task, network, tuned)
     if quick:
         train, test, quick_epochs = QUICK[task]

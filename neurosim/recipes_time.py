@@ -13,14 +13,20 @@
     oja, stdp, triplet-stdp recurrent weights by activity alone, a learned readout
     reservoir               nothing learns but the readout: the frozen control
 
-On rate units eprop-random is rflo in another way, by autograd with the recurrent path cut. On spiking units every hidden
-synapse that learns has one companion, `FiringRate`, the same beside every rule; `regulated` has nothing but it. All that
-follows an error, and every readout, uses Adam on a gradient clipped to length 1.
+Through the memory of a leaky readout (lsnn) credit returns in bptt, tbptt-K and the three e-props; rflo and direct feedback are
+told the error of the step as it is. On rate units eprop-random is rflo in another way, by autograd with the recurrent path cut.
+eprop-adaptive alone has weight decay, on all its weights. All that follows an error, and every readout, uses Adam on a gradient
+clipped to length 1, over hidden and readout weights together where both follow an error.
+
+On spiking units every hidden synapse that learns has one companion, `FiringRate`, the same value beside every rule; `regulated`
+has nothing but it. Its weight against the rule is not the same: beside an error it goes through Adam with it, beside STDP
+through plain SGD, where it is small, and in pieces it sees the rate of the piece.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -198,8 +204,10 @@ def spiking_units(units: AdaptiveLIF, out: Rate) -> dict[str, Entry]:
         "direct-feedback-pooled": by("direct-feedback-pooled", RFLO(Rate()), Broadcast(pooled)),
         "node-perturbation": rewarded("node-perturbation", Gradient(), perturbed, *SIGMA, kept_at_rate),
         "miconi": rewarded("miconi", Miconi(), pulsed, *AMPLITUDE, kept_at_rate),
-        "stdp": by_activity("stdp", pair(A_plus=1.0, A_minus=1.05), RFLO(out), 1e-4, kept_at_rate),
-        "triplet-stdp": by_activity("triplet-stdp", triplet(), RFLO(out), 1e-2, kept_at_rate),
+        "stdp": by_activity(
+            "stdp", replace(pair(A_plus=1.0, A_minus=1.05), forget=True), RFLO(out), 1e-4, kept_at_rate
+        ),
+        "triplet-stdp": by_activity("triplet-stdp", replace(triplet(), forget=True), RFLO(out), 1e-2, kept_at_rate),
         "regulated": learned("regulated", companion, RFLO(out), Broadcast(), 5e-3),
         "reservoir": by_activity("reservoir", None, RFLO(out), 0.0),
     }

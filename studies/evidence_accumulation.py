@@ -7,7 +7,8 @@ kept near 10 Hz. Beside it on the very same trials: BPTT, and a reservoir, whose
 a reservoir reached .034, so without it the result would say nothing.
 
 By default a short version (delay 150 ms, `EPOCHS` of ten iterations, e-prop and reservoir); --full the published timing, two
-seeds, 500 iterations: hours. The error is that of 512 fresh trials after every tenth iteration.
+seeds, 500 iterations: hours. The error is that of 512 test trials, the same after every
+tenth iteration; claims are about the mean of the last five, so that nothing is chosen on them.
 """
 
 import os
@@ -33,7 +34,7 @@ METRIC, SEEDS, SEEDS_FULL = "error", 3, 2
 PUBLISHED, DELAY, BOUND = 1050, 150, 0.07
 EPOCHS, EPOCHS_FULL, EPOCHS_QUICK = 15, 50, 1
 SLUGS, SLUGS_FULL = ("eprop-random", "reservoir"), ("eprop-random", "reservoir", "bptt")
-RATE = 5e-3
+RATE, READOUT_RATE, LAST = 5e-3, 1e-2, 5
 
 
 def run(mode: Mode) -> tuple[list[dict], list[dict]]:
@@ -54,33 +55,32 @@ def task_of(mode: Mode) -> Sequences:
 
 
 def line_up(full: bool) -> list[Recipe]:
-    """At the published rate: nothing is tuned here."""
+    """At the published rate, the reservoir's readout at twice that: nothing is tuned here."""
     known = recipes_for("evidence", "lsnn")
-    rates = {n: RATE if n != "reservoir" else known[n].lr for n in SLUGS_FULL}
-    return [replace(known[n], lr=rates[n]) for n in (SLUGS_FULL if full else SLUGS)]
+    return [replace(known[n], lr=READOUT_RATE if n == "reservoir" else RATE) for n in (SLUGS_FULL if full else SLUGS)]
 
 
-def best(rows: Sequence[Mapping], recipe: str) -> list[float]:
-    """The lowest error of each seed."""
-    by: dict[int, list[float]] = {}
+def ended(rows: Sequence[Mapping], recipe: str) -> list[float]:
+    """The mean error of each seed over its last `LAST` measurements."""
+    by: dict[int, list[tuple[int, float]]] = {}
     for r in rows:
         if r["recipe"] == recipe:
-            by.setdefault(r["seed"], []).append(r["value"])
-    return [float(np.nanmin(v)) for v in by.values()]
+            by.setdefault(r["seed"], []).append((r["epoch"], r["value"]))
+    return [float(np.mean([v for _, v in sorted(pairs)[-LAST:]])) for pairs in by.values()]
 
 
 def claims_of(rows: Sequence[Mapping], full: bool) -> list[dict]:
-    reached, floor = best(rows, "eprop-random"), best(rows, "reservoir")
+    reached, floor = ended(rows, "eprop-random"), ended(rows, "reservoir")
     source = "Bellec et al. 2020: validation error < .07 within 200 to 500 iterations"
     better = [max(reached), min(floor)]
-    claims = [claim("lowest errors: worst seed of e-prop, best of the reservoir", better, "ordering",
+    claims = [claim("errors at the end: worst seed of e-prop, best of the reservoir", better, "ordering",
                     ["eprop-random", "reservoir"], 0, "the control")]  # fmt: skip
     if full:
         claims += [
             claim(
-                "random e-prop: lowest error within 500 iterations, worst seed", max(reached), "<=", BOUND, 0, source
+                "random e-prop: error at the end of 500 iterations, worst seed", max(reached), "<=", BOUND, 0, source
             ),
-            claim("reservoir: lowest error, best seed", min(floor), ">=", BOUND, 0, "the control"),
+            claim("reservoir: error at the end, best seed", min(floor), ">=", BOUND, 0, "the control"),
         ]
     return claims
 

@@ -57,10 +57,10 @@ def test_evidence_is_counted_and_timed_as_published():
     shown = x.float().unflatten(-1, (4, 10)).mean(-1)  # left, right, recall, background
     cues = torch.zeros(40)
     for k in range(7):
-        a = k * (CUE_MS + PAUSE_MS)
+        a = k * (CUE_MS + PAUSE_MS) + 50
         left, right = shown[a : a + 100, :, 0].mean(0), shown[a : a + 100, :, 1].mean(0)
         assert ((left > 0) ^ (right > 0)).all()  # one side a cue; 1,000 draws at .04 are never all 0
-        assert shown[a + 100 : a + 150, :, :2].sum() == 0
+        assert shown[a - 50 : a, :, :2].sum() == 0
         cues += right > left
     assert torch.equal(target[-1], (cues >= 4).long())
     assert shown[1050:, :, :2].sum() == 0 and shown[:-150, :, 2].sum() == 0
@@ -73,7 +73,9 @@ def test_sides_are_drawn_with_three_and_seven_tenths():
     task = evidence(0)
     x, _ = task.make(600, torch.Generator().manual_seed(1))
     right = (
-        torch.stack([x[k * 150 : k * 150 + 100, :, 10:20].flatten(2).any(2).any(0) for k in range(7)]).sum(0).double()
+        torch.stack([x[k * 150 + 50 : k * 150 + 150, :, 10:20].flatten(2).any(2).any(0) for k in range(7)])
+        .sum(0)
+        .double()
     )
     assert right.mean().item() == pytest.approx(3.5, abs=0.3)
     assert right.var().item() == pytest.approx(7 * 0.21 + 49 * 0.04, rel=0.15)

@@ -54,6 +54,25 @@ def test_every_recipe_runs_and_moves_what_it_says(network, name):
     assert all(torch.isfinite(d).all() for d in dw.values())
 
 
+@pytest.mark.parametrize("network, name", CASES)
+def test_nothing_leaks_from_trial_to_trial_and_a_checkpoint_goes_on(network, name):
+    """After a batch of another size dW is that of a learner of the same weights that saw none, and of a loaded one.
+
+    Baselines of reward are what learners of reward remember: theirs are handed over.
+    """
+    L = learner(network, name)
+    L.step(batch_of(replace(TASK, batch_size=5)))
+    fresh, loaded = learner(network, name), learner(network, name)
+    fresh.net.load_state_dict(L.net.state_dict())
+    fresh.own, fresh.steps = L.own, L.steps
+    loaded.load_state_dict(L.state_dict())
+    want = L.updates(batch_of())
+    for other in (fresh, loaded):
+        got = other.updates(batch_of())
+        for n in want:
+            torch.testing.assert_close(got[n], want[n], rtol=0, atol=0, msg=f"{name} {n}")
+
+
 @pytest.mark.parametrize("network", MADE)
 def test_same_first_weights_and_batches_for_all(network):
     names = ("bptt", "node-perturbation", "reservoir")
@@ -95,7 +114,7 @@ def test_claims_of_what_is_read():
     assert "transport" in rate["bptt"].reads and "transport" in rate["eprop"].reads
     for name in ("rflo", "eprop-random", "eprop-adaptive", "direct-feedback-own"):
         assert "transport" not in rate[name].reads and "feedback" in rate[name].reads, name
-    assert rate["miconi"].reads == {"pre", "state", "reward", "future", "target", "noise"}
+    assert rate["miconi"].reads == {"pre", "state", "reward", "future", "target", "noise", "loss"}
     assert not rate["reservoir"].reads and "error" in rate["reservoir"].readout_reads
     assert rate["oja"].reads == {"pre", "post", "weight"}
 
@@ -216,7 +235,7 @@ def test_sum_is_the_sum_and_keeps_states_apart():
         want = a.update(rec, told, of_a) + b.update(rec, told, of_b) + Hebb().update(rec, told, {})
         torch.testing.assert_close(both.update(rec, told, state), want)
     kept = both.fresh(state)
-    assert torch.equal(kept["0/p"], of_a["p"]) and set(kept) == {"0/p"}
+    assert torch.equal(kept["0:p"], of_a["p"]) and set(kept) == {"0:p"}
     assert both.reads == {"pre", "slope", "signal", "post"}
 
 

@@ -31,6 +31,8 @@ def readout_of(trial: Trial) -> str:
 
 def error_of(trial: Trial) -> Tensor:
     """e = -dL/d output, like the output."""
+    if trial.batch.loss is None:
+        raise ValueError("batch.loss: given None, but an error is how it changes with the output")
     output = trial.output.detach().requires_grad_()
     with torch.enable_grad():
         loss = trial.batch.loss(output, trial.batch.target).sum()
@@ -49,6 +51,12 @@ class Broadcast:
     steps: int | None = None
     reads: frozenset[str] = claims("error", "feedback")
     gives: frozenset[str] = claims("signal")
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.error is not own_step:
+            raise ValueError(
+                f"steps: given {self.steps}, but an error that is not each step's own needs the whole trial"
+            )
 
     def layers(self, trial: Trial) -> dict[str, Record]:
         """A record of each layer but the readout."""
@@ -93,8 +101,8 @@ def before(trial: Trial) -> tuple[str, str]:
     """The readout's synapse, and the layer whose output it carries. Unsupported where another layer is there."""
     last = readout_of(trial)
     layers = list(dict.fromkeys(r.layer for r in trial.records.values() if r.layer != last))
-    (synapse,) = (n for n, r in trial.records.items() if r.layer == last)
-    if len(layers) != 1 or trial.arrived[synapse] is not trial.outputs[layers[0]]:
+    synapse, *others = (n for n, r in trial.records.items() if r.layer == last)
+    if others or len(layers) != 1 or trial.arrived[synapse] is not trial.outputs[layers[0]]:
         raise Unsupported(
             "the readout's weights lead back to the layer before it alone: one hidden layer is told, no more"
         )

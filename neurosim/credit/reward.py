@@ -102,7 +102,7 @@ class NoisyReward:
 
     @property
     def reads(self) -> frozenset[str]:
-        return self.signal.reads | {"noise"}
+        return self.signal.reads | {"noise"} | ({"loss"} if self.outcome else set())
 
     @property
     def last(self) -> frozenset[str]:

@@ -26,20 +26,20 @@ class Sum:
         """What is left of the state when a new trial begins."""
         parts = [part(state, k) for k in range(len(self.rules))]
         kept = [r.fresh(s) if hasattr(r, "fresh") else s for r, s in zip(self.rules, parts, strict=True)]
-        return {f"{k}/{n}": v for k, s in enumerate(kept) for n, v in s.items()}
+        return {f"{k}:{n}": v for k, s in enumerate(kept) for n, v in s.items()}
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         dw = 0.0
         for k, rule in enumerate(self.rules):
             own = part(state, k)
             dw = dw + rule.update(rec, third, own)
-            state.update({f"{k}/{n}": v for n, v in own.items()})
+            state.update({f"{k}:{n}": v for n, v in own.items()})
         return dw
 
 
 def part(state: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
     """The entries of rule k."""
-    return {n.partition("/")[2]: v for n, v in state.items() if n.startswith(f"{k}/")}
+    return {n.partition(":")[2]: v for n, v in state.items() if n.startswith(f"{k}:")}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ class Miconi:
 
     x: the post neuron's excitation v, r: what arrives at the synapse; M: the trial's reward less what is expected. The cube
     makes a perturbation, brief and large, count for more than the relaxation after it; a `excitation` (.05: xbar is nearly
-    the x of the step before). Source: Miconi 2017; the constants are those of his programs.
+    the x of the step before). Source: Miconi 2017 (his programs also
+    multiply by the mean error, clip each step to 3e-4, and let recurrent weights alone learn).
     """
 
     excitation: float = 0.05

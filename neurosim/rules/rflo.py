@@ -19,7 +19,8 @@ class RFLO:
         Rate:  a = exp(-dt / tau), b = 1 - a  (without tau a = 0: p = x);      AdaptiveLIF:  a = exp(-dt / tau_m), b = 1
 
     L = signal, the error as it is fed back to the unit (random in the source); x is what arrives at t. Causal; p carries over
-    trials, or with `forget` is cleared where a new one begins. Relation to backprop: the gradient without what returns
+    trials, or with `forget` is cleared where a new one begins. Murray's units leak after phi, so that his trace has phi' inside
+    and is one a synapse; these leak before it. Relation to backprop: the gradient without what returns
     through recurrent weights, if L is -dL/dy; on `AdaptiveLIF` also without what returns through the adaptation.
     """
 

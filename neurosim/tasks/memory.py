@@ -88,7 +88,7 @@ def evidence_trials(n: int, generator: torch.Generator, delay: int) -> tuple[Ten
     right = (torch.rand(CUES, n, generator=generator) < likely).long()
     p = torch.zeros(T, n, 4)
     for k, side in enumerate(right):
-        start = k * (CUE_MS + PAUSE_MS)
+        start = k * (PAUSE_MS + CUE_MS) + PAUSE_MS
         p[start : start + CUE_MS, torch.arange(n), side] = P_SPIKE
     p[-RECALL_MS:, :, 2] = P_SPIKE
     p[:, :, 3] = P_SPIKE / 4
@@ -101,9 +101,9 @@ def evidence_trials(n: int, generator: torch.Generator, delay: int) -> tuple[Ten
 def evidence(delay: int = 1050) -> Sequences:
     """On which side were more of seven cues?  Asked `delay` ms after the last.  Accumulation and memory.
 
-    Forty inputs that spike, in populations of ten: left, right, recall, background. Cues of 100 ms, 50 ms apart, each right
-    with probability .3 or .7, drawn for the trial; spikes with probability .04 a ms, background .01 (that one is ours: the
-    source's figure is not known to us); 150 ms of recall, in which the answer is asked. Source: Bellec et al. 2020, Nat
+    Forty inputs that spike, in populations of ten: left, right, recall, background. Cues of 100 ms, 50 ms of silence before
+    each, right with probability .3 or .7, drawn for the trial; spikes with probability .04 a ms, background .01; 150 ms of
+    recall, in which the answer is asked. Source: Bellec et al. 2020, Nat
     Commun 11:3625, after Morcos & Harvey 2016; a step is 1 ms.
     """
     if isinstance(delay, bool) or not isinstance(delay, int) or delay < 0:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -288,6 +289,8 @@ class Grammar(Sequences):
 @dataclass(frozen=True, eq=False)
 class Proverb(Sequences):
     """The one sentence."""
+
+    drawn_anew: ClassVar[bool] = False  # its trials are all the same one
 
     def baselines(self, split: Drawn) -> dict[str, float]:
         return {}
