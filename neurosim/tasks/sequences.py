@@ -116,6 +116,7 @@ class Sequences:
 
     def probe(self, split: Drawn, size: int = 64) -> Batch:
         """Trials on which updates are held against each other."""
+        size = min(size, self.train_size)
         return next(self._drawn(split, size, size, (ORDER, split.seed, 0)))
 
     def score(self, output: Tensor, target: Tensor) -> float:
