@@ -39,9 +39,10 @@ RATE, READOUT_RATE, LAST = 5e-3, 1e-2, 5
 
 def run(mode: Mode) -> tuple[list[dict], list[dict]]:
     epochs = EPOCHS_QUICK if mode.quick else EPOCHS_FULL if mode.full else EPOCHS
+    seeds = 1 if mode.quick else mode.seeds
     store = Store((Path("runs") if mode.out == Path("figures") else mode.out) / ".cells")
     cells = run_cells(
-        line_up(mode.full), network_for("evidence", "lsnn"), task_of(mode), epochs=epochs, seeds=range(1 if mode.quick else mode.seeds),
+        line_up(mode.full), network_for("evidence", "lsnn"), task_of(mode), epochs=epochs, seeds=range(seeds),
         workers=os.cpu_count() or 1, store=store,
     )  # fmt: skip
     rows = [{**r, "value": 1 - r["value"]} for r in rows_of(cells) if r["quantity"] == "test"]
