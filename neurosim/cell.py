@@ -54,10 +54,10 @@ class Cell:
     init_hash: str = ""  # of the weights as drawn, before `prepare`
     batch_hash: str = ""
     n_train: int = 0
-    n_seen: int = 0  # different training samples: n_train, or epochs times that where each epoch is drawn anew
     n_test: int = 0
     each: list[float] = field(repr=False, default_factory=list)  # the last score of every test item, if the task tells
     cost: dict[str, float] = field(default_factory=dict)
+    n_seen: int = 0  # different training samples: n_train, or epochs times that where each epoch is drawn anew
     stored: bool = field(default=False, compare=False)  # was it found, not run?
 
     def final(self, quantity: str, layer: str = "") -> float:
