@@ -35,14 +35,16 @@ from torch.optim import SGD, Adam, AdamW
 
 from neurosim.credit import (
     Backprop,
+    Broadcast,
     FeedbackAlignment,
+    LearnedBroadcast,
     MeanReward,
     NoisyReward,
     PulsedReward,
+    SymmetricBroadcast,
     minus_loss,
     pooled,
 )
-from neurosim.credit.broadcast import Broadcast, LearnedBroadcast, SymmetricBroadcast
 from neurosim.networks import network_for
 from neurosim.neurons import AdaptiveLIF, Rate
 from neurosim.plasticity import Credit, Gradient, Recipe, Rule
@@ -64,12 +66,8 @@ class Clipped(Adam):
         return super().step(closure)
 
 
-class ClippedDecaying(AdamW):
+class ClippedDecaying(Clipped, AdamW):
     """The same with weight decay (Kolen and Pollack's, which both ways share)."""
-
-    def step(self, closure: Any = None) -> Any:
-        torch.nn.utils.clip_grad_norm_([p for g in self.param_groups for p in g["params"]], LONGEST)
-        return super().step(closure)
 
 
 # ---------------------------------------------------------------------------------------------- one network's families
