@@ -13,6 +13,12 @@ def exact_and_seeded():
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.fixture
+def single_precision(exact_and_seeded):
+    """torch's own default type, for tests of what takes it: `pytestmark = pytest.mark.usefixtures("single_precision")`."""
+    torch.set_default_dtype(torch.float32)
+
+
 def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in items:

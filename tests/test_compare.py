@@ -16,10 +16,7 @@ from neurosim.recipes import CONVOLUTIONAL, CORE, RECIPES, by_local_rule
 from neurosim.summary import summary
 from neurosim.tasks import Task, digits
 
-
-@pytest.fixture(autouse=True)
-def single_precision(exact_and_seeded):
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 @pytest.fixture(scope="module")

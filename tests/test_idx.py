@@ -20,10 +20,7 @@ from neurosim.tasks import TASKS, Task, fashion, images, mnist, read_idx
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
-@pytest.fixture(autouse=True)
-def single_precision(exact_and_seeded: None) -> None:
-    """Inputs take torch's default type; the tests that name one expect float32."""
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 # ---------------------------------------------------------------------------------------------- IDX files

@@ -32,9 +32,7 @@ RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(120, 1, 8, 8)), RNG.integers(0, 3, 120)
 
 
-@pytest.fixture(autouse=True)
-def single_precision(exact_and_seeded):
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 def blobs(x=X, y=Y, **how):

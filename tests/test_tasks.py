@@ -1,7 +1,7 @@
 """Tasks: who is trained and tested on what, in which order; how inputs are centred; missing and damaged files."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +16,7 @@ from neurosim.tasks.base import mean_and_scale
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
-@pytest.fixture(autouse=True)
-def single_precision() -> Iterator[None]:
-    """Inputs take torch's default type; the tests that name one expect float32."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +31,7 @@ from neurosim.tasks.text import (
     words,
 )
 
-
-@pytest.fixture(autouse=True)
-def single_precision() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("single_precision")
 
 
 LENGTH = 777  # of a stretch: room for 6 training sequences at every offset, 7 test sequences
