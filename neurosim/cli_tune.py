@@ -79,7 +79,11 @@ def tune(
         "trials": trials, "seeds": seeds, "epochs": epochs,
         "n_train": len(split.train_y), "n_validation": len(split.test_y),
     }  # fmt: skip
-    jobs = tuning.plan(entries, task, network, network == "cnn", trials, seeds)
+
+    def planned(of: Mapping[str, Any], shared: Mapping[str, float]) -> list[Any]:
+        return tuning.plan(of, task, network, network == "cnn", trials, seeds, shared=shared)
+
+    control = {slug: e for slug, e in entries.items() if slug in recipes.FROZEN}  # first: others share its readout
     workers = workers or (1 if device == "cuda" else os.cpu_count() or 1)
 
     out.mkdir(parents=True, exist_ok=True)
@@ -90,26 +94,33 @@ def tune(
         if again:
             stored = {k: c for k, c in stored.items() if k.recipe not in entries}
             tuned.write_curves(curves_path, stored)
-        total = len(tuning.left(jobs, stored))
-        running = tuning.search(
-            jobs, network_for(task, network), shown, curves_path, epochs=epochs, device=device, workers=workers
-        )
-        try:
-            cells, interrupted = collect(running, total, f"tune {task} {network}")
-        finally:
-            running.close()  # ends the worker processes
-        unsupported = {c.recipe: c.reason for c in cells if c.status == "unsupported"}
-        curves = tuned.read_curves(curves_path, epochs)
-        lower = shown.metric in LOWER_IS_BETTER
-        found = {slug: tuning.best(entry, [j for j in jobs if j.key.recipe == slug], curves, lower)
-                 for slug, entry in entries.items() if slug not in unsupported}  # fmt: skip
-        for slug, got in found.items():
-            if got:
-                space = {n: list(ends) for n, ends in entries[slug].space.items()}
-                content["recipes"][slug] = {"values": got.values, "validation": got.mean, "space": space}
-            elif not interrupted:  # every trial diverged: there is no best
-                content["recipes"].pop(slug, None)
-        tuned.write(path, content)
+        total = len(tuning.left(planned(entries, {}), stored))
+        cells, interrupted, unsupported, found = [], False, {}, {}
+        for part in (control, {slug: e for slug, e in entries.items() if slug not in control}):
+            if interrupted or not part:
+                continue
+            jobs = planned(part, recipes.shared({n: e["values"] for n, e in content["recipes"].items()}))
+            running = tuning.search(
+                jobs, network_for(task, network), shown, curves_path, epochs=epochs, device=device, workers=workers
+            )
+            try:
+                some, interrupted = collect(running, total - len(cells), f"tune {task} {network}")
+            finally:
+                running.close()  # ends the worker processes
+            cells += some
+            unsupported |= {c.recipe: c.reason for c in some if c.status == "unsupported"}
+            curves = tuned.read_curves(curves_path, epochs)
+            lower = shown.metric in LOWER_IS_BETTER
+            found |= {slug: tuning.best(entry, [j for j in jobs if j.key.recipe == slug], curves, lower)
+                      for slug, entry in part.items() if slug not in unsupported}  # fmt: skip
+            for slug in found.keys() & part.keys():
+                if got := found[slug]:
+                    space = {n: list(ends) for n, ends in entries[slug].space.items()}
+                    content["recipes"][slug] = {"values": got.values, "validation": got.mean, "space": space}
+                elif not interrupted:  # every trial diverged: there is no best
+                    content["recipes"].pop(slug, None)
+            tuned.write(path, content)
+        found = {slug: found[slug] for slug in entries if slug in found}
     if interrupted:
         raise Interrupted(
             f"{task}-{network}: interrupted with {len(cells)} of {total} runs finished, in {curves_path}; "
@@ -130,7 +141,7 @@ def entries_of(rules: str | None, network: str, task: str) -> dict[str, Any]:
     if rules == "three-factor":
         return chosen_entries("all", recipes.three_factor_of(network, task), ())
     whole = rules in (None, "all") or (rules == "core" and recipes.own_line_up(network, task) is not None)
-    known = recipes.line_up_of(network, task) if whole else recipes.entries_for(network, task)
+    known = recipes.line_up_of(network, task) if whole else recipes.entries_for(network, task, str(rules).split(","))
     return chosen_entries("all" if whole else rules, known, recipes.CORE)
 
 

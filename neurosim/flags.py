@@ -79,7 +79,8 @@ def line_up(rules: str | None, task: str, network: str, tuned: Path | None = Non
     """
     from neurosim.recipes import CORE, every_recipe_for, recipes_for, three_factor_for
 
-    known = every_recipe_for(task, network, tuned)
+    slugs = [slug.strip() for slug in dict.fromkeys(str(rules).split(","))]
+    known = every_recipe_for(task, network, tuned, slugs)
     whole = rules in (None, "all") or (rules == "core" and not CORE.keys() <= known.keys())  # a line-up of its own
     if whole:
         return list(recipes_for(task, network, tuned).values())
@@ -87,7 +88,7 @@ def line_up(rules: str | None, task: str, network: str, tuned: Path | None = Non
         return list(three_factor_for(task, network, tuned).values())
     if rules == "core":
         return [known[n] for n in (*CORE, "backprop-bounded")]
-    return [known[nearest("rule", slug.strip(), known)] for slug in dict.fromkeys(str(rules).split(","))]
+    return [known[nearest("rule", slug, known)] for slug in slugs]
 
 
 def usable(device: str) -> str:

@@ -142,7 +142,8 @@ class AdaptiveLIF:
         # no credit through the reset
         held = {}
         if self.refractory:
-            rest = torch.where(z.detach() > 0, int(self.refractory / dt + 1e-3), (s["rest"] - 1).clamp(min=0))
+            whole = int(self.refractory / dt + 1e-3)  # steps; no spike comes while some are left
+            rest = torch.add((s["rest"] - 1).clamp_(min=0), z.detach(), alpha=whole)
             held = {"rest": rest, "free": (rest < 1).to(u.dtype)}
         return {"v": v, "a": torch.add(z, s["a"], alpha=decay(self.tau_a, dt)), **held}
 

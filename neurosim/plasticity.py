@@ -274,7 +274,7 @@ class Learner:
         for p in self.recipe.credit.passes(self.net, batch, own, noise):
             if not p.goes_on:
                 state = {n: self.rules[n].fresh(s) if hasattr(self.rules[n], "fresh") else s for n, s in state.items()}
-            for n, d in self._told(p, {**batch.signals, **p.third}, state):
+            for n, d in self._told(p, {**batch.signals, **p.trial.batch.signals, **p.third}, state):
                 dw[n] = dw[n] + d if n in dw else d
         return dw, state, own
 

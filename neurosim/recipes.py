@@ -10,7 +10,7 @@ normalised per sample. Where even the best values leave a recipe below the froze
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -172,13 +172,14 @@ LINE_UP: dict[str, Entry] = {
 }
 TWINS = ("backprop-bounded", "backprop-forward-forward")  # backprop on the very net and loss that another recipe needs
 CONTROLS = ("feedback-alignment-tied", "predictive-coding-one-step")  # known to equal backprop
+FROZEN = ("frozen", "reservoir")  # the control, which is searched before what shares its readout
 REFERENCES = ("backprop", "frozen")  # that a group of recipes is held against
 REWARDED = ("bptt", "node-perturbation", "miconi", "reservoir")  # of the recurrent networks
 
 
-def entries_for(network: str, task: str = "digits") -> dict[str, Entry]:
-    """All that can be compared on that network."""
-    own = own_line_up(network, task)
+def entries_for(network: str, task: str = "digits", asked: Iterable[str] = ()) -> dict[str, Entry]:
+    """All that can be compared on that network; `asked`: names of which a line-up holds only some, such as tbptt-20."""
+    own = own_line_up(network, task, asked)
     return LINE_UP | THREE_FACTOR if own is None else own
 
 
@@ -194,17 +195,20 @@ def three_factor_of(network: str, task: str = "digits") -> dict[str, Entry]:
     return own if network == "spiking-mlp" else {n: own[n] for n in REWARDED if n in own}
 
 
-def own_line_up(network: str, task: str) -> dict[str, Entry] | None:
+def own_line_up(network: str, task: str, asked: Iterable[str] = ()) -> dict[str, Entry] | None:
     """That of a network with a time axis; None for one without."""
     if network == "spiking-mlp":
         return SPIKING
-    return recurrent(task, network) if network in MADE else None
+    return recurrent(task, network, asked) if network in MADE else None
 
 
 def made(entries: Mapping[str, Entry], convolutional: bool, tuned: Mapping[str, Values]) -> dict[str, Recipe]:
-    # the rate of the readout that Hebbian and frozen recipes have in common
-    shared = tuned.get("frozen", tuned.get("reservoir", {}))
-    return {n: e.recipe({**shared, **tuned.get(e.follows or n, {})}, convolutional) for n, e in entries.items()}
+    return {n: e.recipe({**shared(tuned), **tuned.get(e.follows or n, {})}, convolutional) for n, e in entries.items()}
+
+
+def shared(tuned: Mapping[str, Values]) -> Values:
+    """The rate of the readout that Hebbian recipes and the frozen control have in common: the control's."""
+    return next((tuned[n] for n in FROZEN if n in tuned), {})
 
 
 def line_up(convolutional: bool = False, tuned: Mapping[str, Values] = {}) -> dict[str, Recipe]:
@@ -222,9 +226,11 @@ def three_factor_for(task: str, network: str, tuned: Path | None = None) -> dict
     return {n: r for n, r in every_recipe_for(task, network, tuned).items() if n in three_factor_of(network, task)}
 
 
-def every_recipe_for(task: str, network: str, tuned: Path | None = None) -> dict[str, Recipe]:
-    """The line-up and the recipes that stand beside it."""
-    entries = entries_for(network, task)
+def every_recipe_for(
+    task: str, network: str, tuned: Path | None = None, asked: Iterable[str] = ()
+) -> dict[str, Recipe]:
+    """The line-up and the recipes that stand beside it, and those asked for (see `entries_for`)."""
+    entries = entries_for(network, task, asked)
     values = values_for(task, network, tuned, {n: e.space for n, e in entries.items()})
     return made(entries, network == "cnn", values)
 

@@ -13,19 +13,20 @@
     oja, stdp, triplet-stdp recurrent weights by activity alone, a learned readout
     reservoir               nothing learns but the readout: the frozen control
 
-Through the memory of a leaky readout (lsnn) credit returns in bptt, tbptt-K and the three e-props; rflo and direct feedback are
-told the error of the step as it is. On rate units eprop-random is rflo in another way, by autograd with the recurrent path cut.
-eprop-adaptive alone has weight decay, on all its weights. All that follows an error, and every readout, uses Adam on a gradient
-clipped to length 1, over hidden and readout weights together where both follow an error.
+Through the memory of a leaky readout (lsnn) credit returns in all of them: what they differ in is the hidden layer. On rate
+units eprop-random is rflo in another way, by autograd with the recurrent path cut. eprop-adaptive alone has weight decay, on
+readout and feedback. All that follows an error, and every readout, uses Adam on a gradient clipped to length 1, each synapse
+group's own. Readouts of what learns by activity alone have the rate that was tuned for the reservoir's.
 
-On spiking units every hidden synapse that learns has one companion, `FiringRate`, the same value beside every rule; `regulated`
-has nothing but it. Its weight against the rule is not the same: beside an error it goes through Adam with it, beside STDP
-through plain SGD, where it is small, and in pieces it sees the rate of the piece.
+On spiking units every hidden synapse that learns has one companion, `FiringRate`, in the proportion of its source: beside an
+error it goes through Adam with the rule, beside STDP through plain SGD at rate 1, whatever the rule's rate is, and rows kept
+at length 1. `regulated` has nothing but it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -49,20 +50,22 @@ from neurosim.networks import network_for
 from neurosim.neurons import AdaptiveLIF, Rate
 from neurosim.plasticity import Credit, Gradient, Recipe, Rule
 from neurosim.prepare import unit_rows
-from neurosim.recipes_families import READOUT_RATE, Entry, Space, Values
+from neurosim.recipes_families import Entry, Space, Values
 from neurosim.rules import RFLO, EProp, FiringRate, Miconi, Oja, Sum, pair, triplet
 
 RATE: Space = {"lr": (3e-4, 3e-2)}
 LONGEST = 1.0  # of a gradient
 PULSES = 40.0  # Hz: three a unit in 70 ms, as 3 Hz gives in the second that a trial has in the source
-DECAY = 0.1  # of weights and feedback weights, a unit of rate
+DECAY = 0.1  # of readout and feedback weights, a unit of rate
+READOUT = 1e-2  # rate of the reservoir's
 
 
 class Clipped(Adam):
-    """Adam on g min(1, 1 / |g|), |g| over all its weights."""
+    """Adam on g min(1, 1 / |g|), each synapse group's own: one that explodes does not stop the others."""
 
     def step(self, closure: Any = None) -> Any:
-        torch.nn.utils.clip_grad_norm_([p for g in self.param_groups for p in g["params"]], LONGEST)
+        for p in (p for g in self.param_groups for p in g["params"]):
+            torch.nn.utils.clip_grad_norm_(p, LONGEST)
         return super().step(closure)
 
 
@@ -71,27 +74,27 @@ class ClippedDecaying(Clipped, AdamW):
 
 
 # ---------------------------------------------------------------------------------------------- one network's families
-Beside = Callable[[Rule], Rule]  # what goes with the rule of a hidden synapse
+Beside = Callable[[Rule, float], Rule]  # what goes with the rule of a hidden synapse, whose rate is 1 / so much
 
 
-def alone(rule: Rule) -> Rule:
+def alone(rule: Rule, lr: float = 1.0) -> Rule:
     return rule
 
 
 def learned(
     name: str,
-    hidden: Rule | None,
+    hidden: Rule,
     readout: Rule,
     credit: Credit,
     lr: float,
     beside: Beside = alone,
-    optimizer: Callable[..., Any] = Clipped,
+    last: Callable[..., Any] = Clipped,
 ) -> Entry:
-    """Every hidden synapse by one rule, the readout by another, at one rate."""
+    """Every hidden synapse by one rule, the readout by another, at one rate; `last`: the readout's optimiser."""
 
     def make(v: Values, convolutional: bool) -> Recipe:
-        rules = {"readout.*": readout, "hidden.*": beside(hidden) if hidden else None}
-        return Recipe(name, rules, credit, lr=v["lr"], optimizer=optimizer)
+        rules = {"readout.*": readout, "hidden.*": beside(hidden, 1.0)}
+        return Recipe(name, rules, credit, lr=v["lr"], optimizer={"readout.*": last, "*": Clipped})
 
     return Entry(make, RATE, {"lr": lr})
 
@@ -102,7 +105,9 @@ def rewarded(
     """Every synapse by one rule, by reward alone."""
 
     def make(v: Values, convolutional: bool) -> Recipe:
-        return Recipe(name, {"readout.*": rule, "hidden.*": beside(rule)}, credit(v), lr=v["lr"], optimizer=Clipped)
+        return Recipe(
+            name, {"readout.*": rule, "hidden.*": beside(rule, 1.0)}, credit(v), lr=v["lr"], optimizer=Clipped
+        )
 
     return Entry(make, {"lr": (1e-4, 1e-2), **space}, {"lr": 1e-3, **start})
 
@@ -119,29 +124,45 @@ def by_activity(name: str, rule: Rule | None, readout: Rule, lr: float, beside: 
     """Recurrent weights by activity alone, with plain SGD, rows kept at length 1; input weights stay; reservoir's readout."""
 
     def make(v: Values, convolutional: bool) -> Recipe:
-        rules = {"readout.*": readout, "hidden.recurrent": beside(rule) if rule else None, "hidden.input": None}
+        rules = {
+            "readout.*": readout,
+            "hidden.recurrent": beside(rule, v["lr"]) if rule else None,
+            "hidden.input": None,
+        }
         rates, optimizers = {"readout.*": v["readout"], "*": v.get("lr", 0.0)}, {"readout.*": Clipped, "*": SGD}
         return Recipe(name, rules, Broadcast(), lr=rates, optimizer=optimizers, project=unit_rows if rule else None)
 
     if rule is None:
-        return Entry(make, {"readout": (1e-3, 1e-1)}, {"readout": 1e-2})
-    return Entry(make, {"lr": (1e-6, 1e-1)}, {"lr": lr, "readout": READOUT_RATE})
+        return Entry(make, {"readout": (1e-3, 1e-1)}, {"readout": READOUT})
+    return Entry(make, {"lr": (1e-6, 1e-1)}, {"lr": lr, "readout": READOUT})
 
 
 SIGMA: tuple[Space, Values] = {"sigma": (0.03, 1.0)}, {"sigma": 0.2}
 AMPLITUDE: tuple[Space, Values] = {"amplitude": (1.0, 30.0)}, {"amplitude": 10.0}
 
 
-def truncated(steps: int, lr: float, beside: Beside = alone) -> Entry:
-    return learned(f"tbptt-{steps}", Gradient(), Gradient(), Backprop(steps=steps), lr, beside)
+def truncated(pieces: Iterable[int], lr: float, beside: Beside = alone) -> dict[str, Entry]:
+    """tbptt-K for each K. What is not of `PIECES` has the values of the first that is."""
+    found = {f"tbptt-{k}": learned(f"tbptt-{k}", Gradient(), Gradient(), Backprop(steps=k), lr, beside) for k in pieces}
+    return {n: e if n in TRUNCATED else replace(e, follows=TRUNCATED[0]) for n, e in found.items()}
+
+
+PIECES = (10,)  # steps, in the line-up
+TRUNCATED = tuple(f"tbptt-{k}" for k in PIECES)
+
+
+def asked_pieces(slugs: Iterable[str]) -> tuple[int, ...]:
+    """K of each tbptt-K, those of the line-up first."""
+    found = (re.fullmatch(r"tbptt-([1-9]\d*)", slug) for slug in slugs)
+    return tuple(dict.fromkeys((*PIECES, *(int(m[1]) for m in found if m))))
 
 
 # ---------------------------------------------------------------------------------------------- rate units
-def rate_units(units: Rate, out: Rate) -> dict[str, Entry]:
+def rate_units(units: Rate, out: Rate, task: str = "", pieces: Iterable[int] = PIECES) -> dict[str, Entry]:
     """Recipes for the rnn, whose hidden neurons are `units` and whose readout is `out`."""
     return {
         "bptt": learned("bptt", Gradient(), Gradient(), Backprop(), 3e-3),
-        "tbptt-10": truncated(10, 3e-3),
+        **truncated(pieces, 3e-3),
         "eprop": learned("eprop", RFLO(units), RFLO(out), SymmetricBroadcast(), 3e-3),
         "eprop-random": learned("eprop-random", Gradient(), Gradient(), FeedbackAlignment(cut="*.recurrent"), 3e-3),
         "eprop-adaptive": learned(
@@ -150,7 +171,7 @@ def rate_units(units: Rate, out: Rate) -> dict[str, Entry]:
             RFLO(out),
             LearnedBroadcast(),
             3e-3,
-            optimizer=partial(ClippedDecaying, weight_decay=DECAY),
+            last=partial(ClippedDecaying, weight_decay=DECAY),
         ),
         "rflo": learned("rflo", RFLO(units), RFLO(out), Broadcast(), 3e-3),
         "direct-feedback-own": learned("direct-feedback-own", RFLO(Rate()), RFLO(out), Broadcast(), 1e-3),
@@ -163,11 +184,11 @@ def rate_units(units: Rate, out: Rate) -> dict[str, Entry]:
 
 
 # ---------------------------------------------------------------------------------------------- long short-term memory
-def memory_cells(units: Any, out: Rate) -> dict[str, Entry]:
+def memory_cells(units: Any, out: Rate, task: str = "", pieces: Iterable[int] = PIECES) -> dict[str, Entry]:
     """Recipes for the lstm."""
     return {
         "bptt": learned("bptt", Gradient(), Gradient(), Backprop(), 3e-3),
-        "tbptt-10": truncated(10, 3e-3),
+        **truncated(pieces, 3e-3),
         "eprop": learned("eprop", Gradient(), Gradient(), Backprop(cut="*.recurrent"), 3e-3),
         "eprop-random": learned("eprop-random", Gradient(), Gradient(), FeedbackAlignment(cut="*.recurrent"), 3e-3),
         "node-perturbation": rewarded("node-perturbation", Gradient(), perturbed, *SIGMA),
@@ -176,49 +197,56 @@ def memory_cells(units: Any, out: Rate) -> dict[str, Entry]:
 
 
 # ---------------------------------------------------------------------------------------------- spiking units
-TARGET, STRENGTH = 20.0, 1e-4  # of the companion: Hz, and a Hz
+KEPT = {"evidence": (10.0, 2250)}  # by task: Hz, and the steps of a trial; as published
+KEPT_ELSE = 20.0, 70
 
 
-def spiking_units(units: AdaptiveLIF, out: Rate) -> dict[str, Entry]:
+def spiking_units(units: AdaptiveLIF, out: Rate, task: str = "", pieces: Iterable[int] = PIECES) -> dict[str, Entry]:
     """Recipes for the lsnn."""
-    companion = FiringRate(units, TARGET, STRENGTH)
+    target, T = KEPT.get(task, KEPT_ELSE)
+    companion = FiringRate(units, target, 2e-3 / T)
 
-    def kept_at_rate(rule: Rule) -> Rule:
-        return Sum((rule, companion))
+    def kept_at_rate(rule: Rule, lr: float) -> Rule:
+        return Sum((rule, replace(companion, strength=companion.strength / lr)))
 
-    def by(name: str, hidden: Rule, credit: Credit, optimizer: Callable[..., Any] = Clipped) -> Entry:
-        return learned(name, hidden, RFLO(out), credit, 5e-3, kept_at_rate, optimizer)
+    def by(name: str, hidden: Rule, credit: Credit, last: Callable[..., Any] = Clipped) -> Entry:
+        return learned(name, hidden, RFLO(out), credit, 5e-3, kept_at_rate, last)
+
+    def regulated(v: Values, convolutional: bool) -> Recipe:
+        rules = {"readout.*": RFLO(out), "hidden.*": companion}
+        return Recipe("regulated", rules, Broadcast(), lr={"readout.*": v["readout"], "*": v["lr"]}, optimizer=Clipped)
 
     decaying = partial(ClippedDecaying, weight_decay=DECAY)
+    direct = RFLO(Rate(), out.tau)
     eprop = EProp(units, out.tau)
     return {
         "bptt": learned("bptt", Gradient(), Gradient(), Backprop(), 5e-3, kept_at_rate),
-        "tbptt-10": truncated(10, 5e-3, kept_at_rate),
+        **truncated(pieces, 5e-3, kept_at_rate),
         "eprop": by("eprop", eprop, SymmetricBroadcast()),
         "eprop-random": by("eprop-random", eprop, Broadcast()),
         "eprop-adaptive": by("eprop-adaptive", eprop, LearnedBroadcast(), decaying),
-        "rflo": by("rflo", RFLO(units), Broadcast()),
-        "direct-feedback-own": by("direct-feedback-own", RFLO(Rate()), Broadcast()),
-        "direct-feedback-pooled": by("direct-feedback-pooled", RFLO(Rate()), Broadcast(pooled)),
+        "rflo": by("rflo", RFLO(units, out.tau), Broadcast()),
+        "direct-feedback-own": by("direct-feedback-own", direct, Broadcast()),
+        "direct-feedback-pooled": by("direct-feedback-pooled", direct, Broadcast(pooled)),
         "node-perturbation": rewarded("node-perturbation", Gradient(), perturbed, *SIGMA, kept_at_rate),
         "miconi": rewarded("miconi", Miconi(), pulsed, *AMPLITUDE, kept_at_rate),
         "stdp": by_activity(
             "stdp", replace(pair(A_plus=1.0, A_minus=1.05), forget=True), RFLO(out), 1e-4, kept_at_rate
         ),
         "triplet-stdp": by_activity("triplet-stdp", replace(triplet(), forget=True), RFLO(out), 1e-2, kept_at_rate),
-        "regulated": learned("regulated", companion, RFLO(out), Broadcast(), 5e-3),
+        "regulated": Entry(regulated, RATE, {"lr": 5e-3, "readout": READOUT}),
         "reservoir": by_activity("reservoir", None, RFLO(out), 0.0),
     }
 
 
 # ---------------------------------------------------------------------------------------------- by network
-MADE: dict[str, Callable[[Any, Any], dict[str, Entry]]] = {
+MADE: dict[str, Callable[[Any, Any, str, Iterable[int]], dict[str, Entry]]] = {
     "rnn": rate_units, "lstm": memory_cells, "lsnn": spiking_units,
 }  # fmt: skip
 
 
-def recurrent(task: str, network: str) -> dict[str, Entry]:
-    """All that can be compared on a recurrent network, which says itself what its neurons are."""
+def recurrent(task: str, network: str, asked: Iterable[str] = ()) -> dict[str, Entry]:
+    """All that can be compared on a recurrent network, which says itself what its neurons are; and each tbptt-K asked for."""
     with torch.random.fork_rng(devices=[]):
         net = network_for(task, network)((1,), 1)
-    return MADE[network](net.hidden.neuron, net.readout.neuron)
+    return MADE[network](net.hidden.neuron, net.readout.neuron, task, asked_pieces(asked))

@@ -77,6 +77,14 @@ class Record:
     slope: _Late | Tensor = _Late()  # d post / d v: phi'(v), or the surrogate psi of a spike
     state: _Late | Mapping[str, Tensor] = _Late()  # v, a, ... like post
     dt: float | None = None  # ms per step
+    kept: dict[Any, Any] = field(default_factory=dict, repr=False)  # see `once`
+
+    def once(self, make: Callable[[Record, Tensor], Tensor], told: Tensor) -> Tensor:
+        """make(record, told), worked out once for all synapses of the layer in this trial: what depends on no synapse alone."""
+        key = make, id(told)
+        if key not in self.kept:
+            self.kept[key] = make(self, told), told  # kept, so that its id stays its own
+        return self.kept[key][0]
 
     @property
     def layer(self) -> str:

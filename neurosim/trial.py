@@ -17,6 +17,8 @@ from neurosim.neurons import Neuron, Rate
 from neurosim.record import Batch, Record, Trial
 from neurosim.synapses import rank, send
 
+SPAN = 1 << 17  # numbers of a layer's activity that are differentiated at once: they fit in the cache
+
 
 class _Run:
     """What one layer did in one trial. Plain slots: this is the inner loop of everything."""
@@ -29,7 +31,7 @@ class _Run:
         self.u: Any = None  # a tensor, or a list
         self.states: list[dict[str, Tensor]] = []
         self.out: Tensor | None = None
-        self.kept: dict[str, Tensor] = {}  # what records of several synapses have in common, once it is asked for
+        self.kept: dict[Any, Any] = {}  # what records of several synapses have in common, once it is asked for
 
 
 class _Tape:
@@ -237,7 +239,7 @@ def _record(name: str, run: _Run, synapse: str, weight: Tensor, dt: float | None
         silent = torch.zeros_like(next(x for x in pre if x is not None))
         pre = torch.stack([silent if x is None else x for x in pre])
     late = partial(_whole, run, "u"), partial(_whole, run, "y"), partial(_slope, run), partial(_state, run)
-    return Record(name, getattr(run.layer, synapse), weight.detach(), pre.detach(), *late, dt)
+    return Record(name, getattr(run.layer, synapse), weight.detach(), pre.detach(), *late, dt, run.kept)
 
 
 def _whole(run: _Run, k: str) -> Tensor:
@@ -259,10 +261,21 @@ def _state(run: _Run) -> dict[str, Tensor]:
 def _slope(run: _Run) -> Tensor:
     """d out / d v, once for the whole trial."""
     if "slope" not in run.kept:
-        with torch.enable_grad():
-            v = _whole(run, "v").clone().requires_grad_()
-            run.kept["slope"] = torch.autograd.grad(run.layer.neuron.out({**_state(run), "v": v}).sum(), v)[0]
+        if type(run.u) is not list:
+            run.kept["slope"] = _derivative(run.layer.neuron, _state(run))
+        else:
+            k = max(1, SPAN // max(1, run.states[0]["v"].numel()))
+            spans = (run.states[t : t + k] for t in range(0, len(run.states), k))
+            stacked = ({n: torch.stack([s[n] for s in span]) for n in span[-1]} for span in spans)
+            run.kept["slope"] = torch.cat([_derivative(run.layer.neuron, s) for s in stacked])
     return run.kept["slope"]
+
+
+def _derivative(neuron: Neuron, s: Mapping[str, Tensor]) -> Tensor:
+    with torch.enable_grad():
+        v = s["v"].detach().clone().requires_grad_()
+        y = neuron.out({**{k: z.detach() for k, z in s.items()}, "v": v})
+        return torch.autograd.grad(y.sum(), v)[0]
 
 
 def returned(trial: Trial, kinds: Iterable[str] = ("credit", "signal")) -> dict[str, dict[str, Tensor]]:

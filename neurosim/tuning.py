@@ -98,15 +98,19 @@ def plan(
     trials: int,
     seeds: int,
     draw: int = 0,
+    shared: Values = {},
 ) -> list[Job]:
-    """Every job of a tuning: each recipe with each of its trials and each seed. `draw` numbers the search itself."""
+    """Every job of a tuning: each recipe with each of its trials and each seed. `draw` numbers the search itself.
+
+    `shared`: values that recipes have in common and that were found before.
+    """
     if seeds < 1:
         raise ValueError(f"seeds is {seeds}: a search needs at least 1")
     jobs = []
     for slug, entry in entries.items():
         tried = proposals(entry.space, entry.start, trials, f"{task} {network} {slug} {draw}")
         for number, values in enumerate(tried):
-            recipe = entry.recipe(values, convolutional)
+            recipe = entry.recipe({**shared, **values}, convolutional)
             jobs += [Job(Key(slug, number, seed), values, recipe) for seed in range(seeds)]
     return jobs
 

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from neurosim.credit import Backprop
-from neurosim.credit.broadcast import Broadcast
+from neurosim.credit.broadcast import Broadcast, SymmetricBroadcast
 from neurosim.networks import lsnn, lstm, rnn
 from neurosim.neurons import AdaptiveLIF, Rate, scan
-from neurosim.plasticity import Batch, Gradient, Unsupported, play, synapses
+from neurosim.plasticity import Batch, Gradient, Learner, Recipe, Unsupported, play, synapses
 from neurosim.rules import RFLO
 from tests.nets import Spike, mse_seq, relative, updates
 
@@ -209,3 +209,26 @@ def test_errors_of_the_refractory_time():
         AdaptiveLIF(refractory=math.nan)
     with pytest.raises(ValueError, match=r"^dt: given None"):
         scan(AdaptiveLIF(refractory=2.0), torch.ones(3, 1, 1))
+
+
+class Told:
+    """dW = sum of the broadcast signal `nu`: what a piece was told."""
+
+    reads = frozenset({"nu"})
+
+    def update(self, rec, third, state):
+        return torch.ones_like(rec.weight) * third["nu"].sum()
+
+
+def test_pieces_are_told_their_own_steps():
+    net, batch = drawn(NETS["rnn"], 0)
+    batch = replace(batch, signals={"nu": torch.arange(float(T)).double()[:, None].expand(T, B)})
+    whole, pieces = (updates(net, batch, Backprop(steps=k), {"hidden.input": Told()}) for k in (None, 7))
+    assert relative(pieces, whole) < NEAR and whole["hidden.input"].abs().min() > 1
+
+
+def test_pieces_want_targets_in_time_when_the_learner_is_made():
+    net, batch = drawn(NETS["rnn"], 0)
+    for credit in (Backprop(steps=5), Broadcast(steps=5), SymmetricBroadcast(steps=5)):
+        with pytest.raises(Unsupported, match="this batch has no target at each step"):
+            Learner(net, Recipe("r", {"readout.*": None}, credit), replace(batch, target=batch.target[0]))

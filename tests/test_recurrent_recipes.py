@@ -1,13 +1,19 @@
 """The line-ups of recurrent networks: they run, say what they are, and keep what they promise."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
+import click
 import pytest
 import torch
+from click.testing import CliRunner
 
+from neurosim import tuned, tuning
 from neurosim.cell import Cell, draw_net, run_cell
-from neurosim.credit import Backprop, NoisyReward, PulsedReward, RawReward, SymmetricBroadcast, minus_loss
+from neurosim.cli_tune import entries_of, tune
+from neurosim.credit import Backprop, Broadcast, NoisyReward, PulsedReward, RawReward, SymmetricBroadcast, minus_loss
+from neurosim.flags import line_up
 from neurosim.networks import NETWORKS, network_for, rnn
 from neurosim.networks.recurrent import lsnn
 from neurosim.neurons import AdaptiveLIF, Rate, scan
@@ -105,8 +111,37 @@ def test_every_hidden_rule_on_spikes_has_the_same_companion():
         rule = next(r.rules[p] for p in ("hidden.recurrent", "hidden.*") if p in r.rules)
         if name not in ("reservoir", "regulated"):
             assert isinstance(rule, Sum), name
-            companions.add((rule.rules[1].target, rule.rules[1].strength, type(rule.rules[1])))
-    assert companions == {(20.0, 1e-4, FiringRate)}
+            companion, lr = rule.rules[1], r.lr["*"] if "stdp" in name else 1.0
+            companions.add((companion.target, round(companion.strength * lr, 12), type(companion)))
+    assert companions == {(20.0, round(2e-3 / 70, 12), FiringRate)}
+    published = recipes_for("evidence", "lsnn")["eprop-random"].rules["hidden.*"].rules[1]
+    assert (published.target, published.strength) == (10.0, 2e-3 / 2250)
+
+
+def test_the_companion_counts_the_same_in_pieces():
+    """Of a rate that is the same throughout; in the mean over what is drawn, not in each piece."""
+    torch.manual_seed(1)
+    neuron = AdaptiveLIF()
+    net = lsnn((4,), 2, hidden=6, neuron=neuron, gain=4.0).double()
+    batch = replace(batch_of(), x=torch.randn(400, 20, 4, dtype=torch.float64), target=torch.zeros(400, 20).long())
+    rules = {"hidden.*": FiringRate(neuron, 500.0, 1e-3)}
+    whole, pieces = (
+        Learner(net, Recipe("r", rules, Broadcast(steps=k)), batch).updates(batch)["hidden.input"] for k in (None, 100)
+    )
+    assert whole.norm() > 1 and (whole - pieces).norm() < 0.03 * whole.norm()
+
+
+def test_the_published_proportion_of_the_companion():
+    """-d/dW sum_j (f_j - f0)^2, f in spikes a ms averaged over trials and T steps, by autograd."""
+    torch.manual_seed(0)
+    neuron, T, B = AdaptiveLIF(), 50, 4
+    net = lsnn((4,), 2, hidden=6, neuron=neuron, gain=4.0).double()
+    batch = replace(batch_of(), x=torch.randn(T, B, 4, dtype=torch.float64).abs(), target=None, loss=None)
+    trial = play(net, batch, backward={"hidden.recurrent": None})
+    E = ((trial.outputs["hidden"].mean((0, 1)) - 0.01) ** 2).sum()
+    (g,) = torch.autograd.grad(E, trial.weights["hidden.input"])
+    dw = FiringRate(neuron, 10.0, 2e-3 / T).update(trial.records["hidden.input"], {}, {})
+    torch.testing.assert_close(dw / B, -g)  # a Learner takes the mean over trials
 
 
 def test_claims_of_what_is_read():
@@ -257,11 +292,13 @@ def test_a_refractory_period_has_whole_steps(refractory, dt, silent):
 
 
 # ---------------------------------------------------------------------------------------------- around them
-def test_clipped_is_adam_on_a_shorter_gradient():
+def test_clipped_is_adam_on_a_shorter_gradient_of_each_group():
     w, v = (torch.nn.Parameter(torch.zeros(5)) for _ in range(2))
     for g in (torch.tensor([3.0, 4.0, 0, 0, 0]), torch.tensor([0.3, 0, 0, 0, 0.4])):
         w.grad, v.grad = g.clone(), g / max(1.0, g.norm().item())
-    ours, plain = Clipped([w], lr=0.1), torch.optim.Adam([v], lr=0.1)
+    u = torch.nn.Parameter(torch.zeros(1))
+    u.grad = torch.tensor([1e9])  # another group, which does not matter
+    ours, plain = Clipped([w, u], lr=0.1), torch.optim.Adam([v], lr=0.1)
     for g in (torch.tensor([3.0, 4.0, 0, 0, 0]), torch.tensor([0.3, 0, 0, 0, 0.4])):
         w.grad, v.grad = g.clone(), g / max(1.0, g.norm().item())
         ours.step()
@@ -322,3 +359,37 @@ def test_bits_fall_and_half_the_gap_is_found_from_above():
 def test_families_hold_every_recipe():
     known = {slug for slugs in FAMILIES.values() for slug in slugs}
     assert all(name in known for _, name in CASES)
+
+
+def test_pieces_of_any_length_by_name():
+    asked = {r.name: r for r in line_up("tbptt-7,bptt", "delayed-xor", "lsnn")}
+    assert list(asked) == ["tbptt-7", "bptt"]
+    assert asked["tbptt-7"].credit == Backprop(steps=7)
+    assert asked["tbptt-7"].lr == recipes_for("delayed-xor", "lsnn")["tbptt-10"].lr
+    for wrong in ("tbptt-0", "tbptt-", "tbptt-x"):
+        with pytest.raises(click.UsageError, match=f"unknown rule '{wrong}': did you mean tbptt-10"):
+            line_up(wrong, "delayed-xor", "rnn")
+    with pytest.raises(click.UsageError, match="tbptt-7 has the values of tbptt-10: tune that"):
+        entries_of("tbptt-7", "rnn", "delayed-xor")
+
+
+def test_a_search_finds_the_reservoirs_readout_first(tmp_path):
+    """What shares it is searched with it, not with the guess."""
+    out, common = str(tmp_path), ["--seeds", "1", "--epochs", "1", "--limit", "64", "--trials", "3", "--workers", "1"]
+    assert CliRunner().invoke(tune, ["delayed-xor", "--rules", "oja,reservoir", *common, "--out", out]).exit_code == 0
+    found = json.loads((tmp_path / "delayed-xor-rnn.json").read_text())["recipes"]
+    readout = found["reservoir"]["values"]["readout"]
+    again = tuning.plan(
+        {"oja": recurrent("delayed-xor", "rnn")["oja"]}, "", "rnn", False, 3, 1, shared={"readout": readout}
+    )
+    assert {j.recipe.lr["readout.*"] for j in again} == {readout}
+    order = [line.split(",")[0] for line in (tmp_path / "delayed-xor-rnn.csv").read_text().splitlines()]
+    assert set(order) == {"recipe", "oja", "reservoir"}
+    curves = tuned.read_curves(tmp_path / "delayed-xor-rnn.csv", 1)
+    oja = recurrent("delayed-xor", "rnn")["oja"]
+    task = delayed_xor().limited(64, 2000)
+    values = dict(p.split("=") for p in curves[tuned.Key("oja", 1, 0)].values.split())
+    cell = run_cell(
+        oja.recipe({"readout": readout, "lr": float(values["lr"])}, False), NETWORKS["rnn"], task, 0, 1, tuning=True
+    )
+    assert tuning.validation_of(cell, 1) == curves[tuned.Key("oja", 1, 0)].validation

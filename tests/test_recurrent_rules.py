@@ -1,6 +1,7 @@
 """Local rules through time: e-prop, RFLO and broadcast errors, against autograd with the recurrent path cut and slow loops."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -128,9 +129,23 @@ def test_on_neurons_that_do_not_adapt_rflo_is_eprop(seed):
     net.readout.neuron = Rate()
     a, b = (updates(net, batch, Broadcast(), {"hidden.*": r}) for r in (RFLO(neuron), EProp(neuron)))
     assert relative(a, b) < NEAR and min(d.norm() for d in b.values()) > 1e-3
+    net, batch, neuron = spiking(lif(), seed)
+    rules = (RFLO(neuron, 7.0), EProp(neuron, 7.0), RFLO(neuron))
+    a, b, c = (updates(net, batch, Broadcast(), {"hidden.*": r}) for r in rules)  # through a readout that leaks
+    assert relative(a, b) < NEAR and relative(c, b) > 0.1
     net, batch, neuron = spiking((0.3, 0.0), seed)
     a, b = (updates(net, batch, Broadcast(), {"hidden.*": r}) for r in (RFLO(neuron), EProp(neuron)))
     assert relative(a, b) > 1e-3
+
+
+@pytest.mark.parametrize("rule", (lambda n: RFLO(n, forget=False), EPropOnline), ids=("rflo", "online e-prop"))
+def test_traces_of_other_trials_are_refused(rule):
+    net, batch, neuron = spiking(lif(0.3), 0)
+    L = learner(net, batch, Broadcast(), {"hidden.*": rule(neuron)}, lr=0.0)
+    L.step(batch)
+    fewer = replace(batch, x=batch.x[:, :1], target=batch.target[:, :1])
+    with pytest.raises(ValueError, match=f"hidden.input: a trace left by {batch.size} trials cannot go on in 1: keep"):
+        L.step(fewer)
 
 
 # ---------------------------------------------------------------------------------------------- learned feedback

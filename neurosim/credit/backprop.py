@@ -47,6 +47,10 @@ class Backprop(Wireless):
         cut = {n: None for n in synapses(net) if fnmatchcase(n, self.cut)} if self.cut else {}
         return {**self.back(net, own), **cut}
 
+    def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
+        in_pieces(trial.batch, self.steps)
+        return {}
+
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         for trial in trials(net, batch, self.ways(net, own), self.steps):
             yield Pass(trial, {"credit": RETURNED, "signal": RETURNED}, goes_on=bool(trial.start))
@@ -55,24 +59,35 @@ class Backprop(Wireless):
 def trials(
     net: nn.Module, batch: Batch, backward: Mapping[str, Tensor | None], steps: int | None = None
 ) -> Iterable[Trial]:
-    """One play of the batch; or of its pieces of so many steps, one after the other, each started from the last one's end.
+    """One play of the batch; or of its pieces (`in_pieces`), one after the other, each started from the last one's end."""
+    start: Mapping[str, Mapping[str, Tensor]] = {}
+    for piece in in_pieces(batch, steps):
+        trial = play(net, piece, backward=backward, start=start)
+        start = trial.end
+        yield trial
+
+
+def in_pieces(batch: Batch, steps: int | None) -> list[Batch]:
+    """The batch cut in time into pieces of so many steps; the whole, if None.
 
     ValueError for steps < 1; Unsupported where the pieces have no targets of their own, [T, B].
     """
     if steps is None:
-        yield play(net, batch, backward=backward)
-        return
+        return [batch]
     if steps < 1:
         raise ValueError(f"steps: given {steps}, a piece has at least 1")
     x, target = batch.x, batch.target
     if not batch.time or target is None or target.shape[:2] != x.shape[:2]:
         raise Unsupported("a sequence is played in pieces, but this batch has no target at each step, [T, B]")
-    start: Mapping[str, Mapping[str, Tensor]] = {}
-    for k in range(0, len(x), steps):
-        piece = replace(batch, x=x[k : k + steps], target=target[k : k + steps])
-        trial = play(net, piece, backward=backward, start=start)
-        start = trial.end
-        yield trial
+    return [
+        replace(
+            batch,
+            x=x[at],
+            target=target[at],
+            signals={n: v[at] if v.dim() > 1 else v for n, v in batch.signals.items()},
+        )
+        for at in (slice(k, k + steps) for k in range(0, len(x), steps))
+    ]
 
 
 @dataclass(frozen=True)

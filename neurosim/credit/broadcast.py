@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neurosim.credit.backprop import trials
+from neurosim.credit.backprop import in_pieces, trials
 from neurosim.credit.feedback import own_step
 from neurosim.plasticity import Pass, Record, claims
 from neurosim.record import Batch, Trial, Unsupported
@@ -64,6 +64,7 @@ class Broadcast:
         return {r.layer: r for r in trial.records.values() if r.layer != last}
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
+        in_pieces(trial.batch, self.steps)
         feedback: dict[str, Any] = {}
         for layer, r in self.layers(trial).items():
             n = r.post.shape[-1]
@@ -116,6 +117,7 @@ class SymmetricBroadcast(Broadcast):
     reads: frozenset[str] = claims("error", "transport")
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
+        in_pieces(trial.batch, self.steps)
         before(trial)
         return {}
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from neurosim.neurons import AdaptiveLIF, decay
 from neurosim.plasticity import Record, Unsupported, claims, outer, rank
+from neurosim.rules.rflo import left_by, on_later
 from neurosim.traces import filtered_back
 
 
@@ -31,8 +32,9 @@ def on(value: Any, like: Tensor) -> Any:
     return value.to(like) if isinstance(value, Tensor) else value
 
 
-def _start(state: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
-    return state[key] if key in state else torch.zeros_like(like)
+def _start(state: Mapping[str, Tensor], key: str, rec: Record, like: Tensor) -> Tensor:
+    z = left_by(state, key, rec)
+    return z if isinstance(z, Tensor) else torch.zeros_like(like)
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,21 @@ class EProp:
     reads: frozenset[str] = claims("pre", "slope", "signal", "future")
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
-        n = self.neuron
+        return outer(rec, rec.pre, rec.once(self.g, third["signal"]))
+
+    def g(self, rec: Record, L: Tensor) -> Tensor:
+        """The same for every synapse of the layer. [T, B, N]"""
+        n, L = self.neuron, on_later(L, self.tau_out, rec.dt)
         alpha, rho, beta = decay(n.tau_m, rec.dt), decay(n.tau_a, rec.dt), on(n.beta, rec.slope)
-        L = third["signal"]
-        if self.tau_out:
-            kappa = decay(self.tau_out, rec.dt)
-            L = (1 - kappa) * filtered_back(L, kappa)[:-1]
-        g = ga = torch.zeros_like(rec.slope[0])
+        if not isinstance(beta, Tensor) and beta == 0:
+            return filtered_back(rec.slope * L, alpha)[:-1]
         gs = torch.empty_like(rec.slope)
-        for t in range(len(gs) - 1, -1, -1):
-            d = rec.slope[t] * (L[t] + ga)
-            gs[t] = g = torch.add(d, g, alpha=alpha)
-            ga = rho * ga - beta * d
-        return outer(rec, rec.pre, gs)
+        last = ga = torch.zeros_like(rec.slope[0])
+        for psi, L_t, now in zip(*(reversed(x.unbind(0)) for x in (rec.slope, L, gs)), strict=True):
+            d = psi * (L_t + ga)
+            last = torch.add(d, last, alpha=alpha, out=now)
+            ga = (rho * ga).sub_(beta * d)
+        return gs
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,9 @@ class EPropOnline:
         alpha, rho = decay(n.tau_m, rec.dt), decay(n.tau_a, rec.dt)
         beta: Any = on(n.beta, rec.slope)[:, None] if isinstance(n.beta, Tensor) else n.beta
         kappa = decay(self.tau_out, rec.dt) if self.tau_out else 0.0
-        ev = _start(state, "ev", rec.pre[0][:, None, :])  # [B, 1, pre]: one filter a presynaptic unit
-        ea = _start(state, "ea", rec.post[0][:, :, None] * rec.pre[0][:, None, :])  # [B, post, pre]
-        ebar = _start(state, "ebar", ea)
+        ev = _start(state, "ev", rec, rec.pre[0][:, None, :])  # [B, 1, pre]: one filter a presynaptic unit
+        ea = _start(state, "ea", rec, rec.post[0][:, :, None] * rec.pre[0][:, None, :])  # [B, post, pre]
+        ebar = _start(state, "ebar", rec, ea)
         dw = torch.zeros_like(rec.weight)
         for x, L, psi in zip(rec.pre, third["signal"], rec.slope, strict=True):
             ev = alpha * ev + x[:, None, :]
