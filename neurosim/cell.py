@@ -129,6 +129,7 @@ def run_cell(
     measure(0)
     for epoch in range(1, epochs + 1):
         start, seen = time.perf_counter(), []
+        learner.done((epoch - 1) / epochs)
         for batch in task.batches(split, seed, epoch - 1):
             learner.step(batch)
             shown += batch.size

@@ -122,6 +122,15 @@ def as_it_is(net: nn.Module) -> nn.Module:
     return net
 
 
+def steady(done: float) -> float:
+    return 1.0
+
+
+def falling(done: float) -> float:
+    """1 at the start of a training, 0 at its end, linear between."""
+    return 1.0 - done
+
+
 @dataclass(frozen=True)
 class Recipe:
     """The unit of comparison: which rule on which synapse, told by which credit, at which rate.
@@ -139,6 +148,7 @@ class Recipe:
     project: Callable[[str, Tensor], Tensor] | None = None  # (synapse, weight) -> weight, after each step
     prepare: Callable[[nn.Module], nn.Module] = as_it_is  # what must differ in the net: activation, first weights
     predict: Callable[[nn.Module, Batch], Tensor] = forward
+    schedule: Callable[[float], float] = steady  # share of the training that is done, 0 to 1 -> factor of every rate
 
     @property
     def reads(self) -> frozenset[str]:
@@ -245,7 +255,7 @@ class Learner:
                 raise ValueError(f"lr, optimizer: {self.recipe.name} gives no rate or no optimiser for {n!r}")
             groups.setdefault(make, {}).setdefault(float(rate), []).append(p)
         return [
-            make([{"params": ps, "lr": rate} for rate, ps in by_rate.items()], lr=0.0)
+            make([{"params": ps, "lr": rate, "initial_lr": rate} for rate, ps in by_rate.items()], lr=0.0)
             for make, by_rate in groups.items()
         ]
 
@@ -338,6 +348,11 @@ class Learner:
                 for n, p in self.weights.items():
                     p.copy_(self.recipe.project(n, p))
         return dw
+
+    def done(self, share: float) -> None:
+        """So much of the training is done, 0 to 1: rates are now those of the recipe's schedule. Not called: as at 0."""
+        for group in (g for o in self.optimizers for g in o.param_groups):
+            group["lr"] = group["initial_lr"] * self.recipe.schedule(share)
 
     def predict(self, batch: Batch) -> Tensor:
         """The output the recipe answers with: a forward trial, or a settled one."""

@@ -16,7 +16,8 @@
 Through the memory of a leaky readout (lsnn) credit returns in all of them: what they differ in is the hidden layer. On rate
 units eprop-random is rflo in another way, by autograd with the recurrent path cut. eprop-adaptive alone has weight decay, on
 readout and feedback. All that follows an error, and every readout, uses Adam on a gradient clipped to length 1, each synapse
-group's own. Readouts of what learns by activity alone have the rate that was tuned for the reservoir's.
+group's own; all rates fall linearly to 0 over a training. Readouts of what learns by activity alone have the rate that was
+tuned for the reservoir's.
 
 On spiking units every hidden synapse that learns has one companion, `FiringRate`, in the proportion of its source: beside an
 error it goes through Adam with the rule, beside STDP through plain SGD at rate 1, whatever the rule's rate is, and rows kept
@@ -48,7 +49,7 @@ from neurosim.credit import (
 )
 from neurosim.networks import network_for
 from neurosim.neurons import AdaptiveLIF, Rate
-from neurosim.plasticity import Credit, Gradient, Recipe, Rule
+from neurosim.plasticity import Credit, Gradient, Recipe, Rule, falling
 from neurosim.prepare import unit_rows
 from neurosim.recipes_families import Entry, Space, Values
 from neurosim.rules import RFLO, EProp, FiringRate, Miconi, Oja, Sum, pair, triplet
@@ -94,7 +95,7 @@ def learned(
 
     def make(v: Values, convolutional: bool) -> Recipe:
         rules = {"readout.*": readout, "hidden.*": beside(hidden, 1.0)}
-        return Recipe(name, rules, credit, lr=v["lr"], optimizer={"readout.*": last, "*": Clipped})
+        return Recipe(name, rules, credit, lr=v["lr"], optimizer={"readout.*": last, "*": Clipped}, schedule=falling)
 
     return Entry(make, RATE, {"lr": lr})
 
@@ -106,7 +107,12 @@ def rewarded(
 
     def make(v: Values, convolutional: bool) -> Recipe:
         return Recipe(
-            name, {"readout.*": rule, "hidden.*": beside(rule, 1.0)}, credit(v), lr=v["lr"], optimizer=Clipped
+            name,
+            {"readout.*": rule, "hidden.*": beside(rule, 1.0)},
+            credit(v),
+            lr=v["lr"],
+            optimizer=Clipped,
+            schedule=falling,
         )
 
     return Entry(make, {"lr": (1e-4, 1e-2), **space}, {"lr": 1e-3, **start})
@@ -130,7 +136,15 @@ def by_activity(name: str, rule: Rule | None, readout: Rule, lr: float, beside: 
             "hidden.input": None,
         }
         rates, optimizers = {"readout.*": v["readout"], "*": v.get("lr", 0.0)}, {"readout.*": Clipped, "*": SGD}
-        return Recipe(name, rules, Broadcast(), lr=rates, optimizer=optimizers, project=unit_rows if rule else None)
+        return Recipe(
+            name,
+            rules,
+            Broadcast(),
+            lr=rates,
+            optimizer=optimizers,
+            project=unit_rows if rule else None,
+            schedule=falling,
+        )
 
     if rule is None:
         return Entry(make, {"readout": (1e-3, 1e-1)}, {"readout": READOUT})
@@ -214,20 +228,27 @@ def spiking_units(units: AdaptiveLIF, out: Rate, task: str = "", pieces: Iterabl
 
     def regulated(v: Values, convolutional: bool) -> Recipe:
         rules = {"readout.*": RFLO(out), "hidden.*": companion}
-        return Recipe("regulated", rules, Broadcast(), lr={"readout.*": v["readout"], "*": v["lr"]}, optimizer=Clipped)
+        return Recipe(
+            "regulated",
+            rules,
+            Broadcast(),
+            lr={"readout.*": v["readout"], "*": v["lr"]},
+            optimizer=Clipped,
+            schedule=falling,
+        )
 
     decaying = partial(ClippedDecaying, weight_decay=DECAY)
-    direct = RFLO(Rate(), out.tau)
+    direct, sent = RFLO(Rate(), out.tau), Broadcast(scale=1.0)  # as in the source of the companion's proportion
     eprop = EProp(units, out.tau)
     return {
         "bptt": learned("bptt", Gradient(), Gradient(), Backprop(), 5e-3, kept_at_rate),
         **truncated(pieces, 5e-3, kept_at_rate),
         "eprop": by("eprop", eprop, SymmetricBroadcast()),
-        "eprop-random": by("eprop-random", eprop, Broadcast()),
+        "eprop-random": by("eprop-random", eprop, sent),
         "eprop-adaptive": by("eprop-adaptive", eprop, LearnedBroadcast(), decaying),
-        "rflo": by("rflo", RFLO(units, out.tau), Broadcast()),
-        "direct-feedback-own": by("direct-feedback-own", direct, Broadcast()),
-        "direct-feedback-pooled": by("direct-feedback-pooled", direct, Broadcast(pooled)),
+        "rflo": by("rflo", RFLO(units, out.tau), sent),
+        "direct-feedback-own": by("direct-feedback-own", direct, sent),
+        "direct-feedback-pooled": by("direct-feedback-pooled", direct, replace(sent, error=pooled)),
         "node-perturbation": rewarded("node-perturbation", Gradient(), perturbed, *SIGMA, kept_at_rate),
         "miconi": rewarded("miconi", Miconi(), pulsed, *AMPLITUDE, kept_at_rate),
         "stdp": by_activity(

@@ -216,6 +216,7 @@ def explain_recipe(recipe: Recipe) -> str:
         f"reads    {', '.join(sorted(recipe.reads))}",
         f"optimiser {table_of(recipe.optimizer, name_of)}",
         f"rate     {table_of(recipe.lr, str)}",
+        f"schedule {name_of(recipe.schedule)}",
         f"loss     {name_of(recipe.loss) if recipe.loss else 'the task’s'}",
         f"prepared {prepared(recipe) or 'nothing: the net as it is'}",
         f"answers  {'after settling' if name_of(recipe.predict) != 'forward' else 'from one forward trial'}",

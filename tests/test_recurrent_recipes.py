@@ -17,7 +17,7 @@ from neurosim.flags import line_up
 from neurosim.networks import NETWORKS, network_for, rnn
 from neurosim.networks.recurrent import lsnn
 from neurosim.neurons import AdaptiveLIF, Rate, scan
-from neurosim.plasticity import Gradient, Learner, Recipe, Record, Unsupported, cosine, play
+from neurosim.plasticity import Gradient, Learner, Recipe, Record, Unsupported, cosine, falling, play, steady
 from neurosim.recipes import entries_for, every_recipe_for, line_up_of, recipes_for, three_factor_for
 from neurosim.recipes_time import MADE, Clipped, ClippedDecaying, recurrent
 from neurosim.rules import RFLO, EProp, FiringRate, Hebb, Miconi, Sum
@@ -393,3 +393,19 @@ def test_a_search_finds_the_reservoirs_readout_first(tmp_path):
         oja.recipe({"readout": readout, "lr": float(values["lr"])}, False), NETWORKS["rnn"], task, 0, 1, tuning=True
     )
     assert tuning.validation_of(cell, 1) == curves[tuned.Key("oja", 1, 0)].validation
+
+
+def test_rates_fall_over_a_training(monkeypatch):
+    """Linearly with the epochs, for every recipe; what has no schedule keeps its rate."""
+    assert {r.schedule for n in MADE for r in recipes_for("delayed-xor", n).values()} == {falling}
+    seen = []
+
+    def note(self, batch):
+        seen.append([g["lr"] for o in self.optimizers for g in o.param_groups])
+
+    monkeypatch.setattr(Learner, "step", note)
+    recipe = replace(recipes_for("delayed-xor", "rnn")["oja"], lr={"readout.*": 0.4, "*": 0.2})
+    run_cell(recipe, rnn, replace(TASK, batch_size=16), 0, 4)
+    run_cell(replace(recipe, schedule=steady), rnn, replace(TASK, batch_size=16), 0, 2)
+    want = [[0.2 * f, 0.4 * f] for f in (1, 0.75, 0.5, 0.25, 1, 1)]
+    assert [sorted(rates) for rates in seen] == [pytest.approx(rates) for rates in want]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from neurosim.credit.backprop import in_pieces, trials
 from neurosim.credit.feedback import own_step
 from neurosim.plasticity import Pass, Record, claims
-from neurosim.record import Batch, Trial, Unsupported
+from neurosim.record import Batch, Trial, Unsupported, positive
 
 
 def readout_of(trial: Trial) -> str:
@@ -41,7 +41,10 @@ def error_of(trial: Trial) -> Tensor:
 
 @dataclass(frozen=True)
 class Broadcast:
-    """L_l[t] = B_l^T e[t] with fixed random B_l ~ N(0, 1 / n_l), [outputs, n_l].  Random e-prop, RFLO, direct feedback.
+    """L_l[t] = B_l^T e[t] with fixed random B_l ~ N(0, scale^2), [outputs, n_l].  Random e-prop, RFLO, direct feedback.
+
+    scale: default 1 / sqrt(n_l), a readout's own; what is added to the rule, as the rate's regularisation is, counts less
+    beside more.
 
     `error` says which error is sent: `own_step`, or `pooled` over the sequence. `steps`: the sequence is played in pieces of
     so many steps; with 1 and a causal rule nothing is kept but the state. Relation to backprop: see the rule.
@@ -49,10 +52,13 @@ class Broadcast:
 
     error: Callable[[Tensor], Tensor] = own_step
     steps: int | None = None
+    scale: float | None = None
     reads: frozenset[str] = claims("error", "feedback")
     gives: frozenset[str] = claims("signal")
 
     def __post_init__(self) -> None:
+        if self.scale is not None:
+            positive(scale=self.scale)
         if self.steps is not None and self.error is not own_step:
             raise ValueError(
                 f"steps: given {self.steps}, but an error that is not each step's own needs the whole trial"
@@ -74,7 +80,7 @@ class Broadcast:
                 )
             m = nn.Linear(n, trial.output.shape[-1], bias=False, device=r.post.device, dtype=r.post.dtype)
             with torch.no_grad():
-                m.weight.normal_(0, n**-0.5, generator=generator)
+                m.weight.normal_(0, self.scale or n**-0.5, generator=generator)
             feedback[f"feedback/{layer}"] = m
         return feedback
 
