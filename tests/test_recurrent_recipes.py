@@ -405,7 +405,7 @@ def test_rates_fall_over_a_training(monkeypatch):
 
     monkeypatch.setattr(Learner, "step", note)
     recipe = replace(recipes_for("delayed-xor", "rnn")["oja"], lr={"readout.*": 0.4, "*": 0.2})
-    run_cell(recipe, rnn, replace(TASK, batch_size=16), 0, 4)
-    run_cell(replace(recipe, schedule=steady), rnn, replace(TASK, batch_size=16), 0, 2)
+    run_cell(recipe, rnn, replace(TASK, batch_size=16), 0, 4, tuning=True)
+    run_cell(replace(recipe, schedule=steady), rnn, replace(TASK, batch_size=16), 0, 2, tuning=True)
     want = [[0.2 * f, 0.4 * f] for f in (1, 0.75, 0.5, 0.25, 1, 1)]
     assert [sorted(rates) for rates in seen] == [pytest.approx(rates) for rates in want]
