@@ -7,13 +7,14 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from neurosim.cell import Cell
 from neurosim.credit import Backprop
 from neurosim.credit.broadcast import SymmetricBroadcast
 from neurosim.neurons import LSTM, Rate, identity
 from neurosim.plasticity import Gradient, Recipe
 from neurosim.rules import RFLO, EProp
 from neurosim.study import Mode
-from studies import eprop_identity, speed_eprop, vanishing_gradient
+from studies import credit_through_time, eprop_identity, evidence_accumulation, speed_eprop, vanishing_gradient
 
 
 def bits(seed, n=6):
@@ -231,3 +232,85 @@ def test_the_linear_net_of_the_study_has_linear_units():
     for k in (1, 5, 20):
         want = (torch.linalg.matrix_power(W.T, k) @ v).norm() / v.norm()
         assert got[k].item() == pytest.approx(want.item(), rel=1e-9)
+
+
+# ---------------------------------------------------------------------------------------------- credit_through_time
+def time_rows(scores):
+    """Last scores by recipe, the same at every place, with an earlier epoch that must not count."""
+    rows = []
+    for delay, units in credit_through_time.places(Mode()):
+        for recipe, value in scores.items():
+            for seed in range(3):
+                at = {"recipe": recipe, "seed": seed, "layer": f"T {delay}, N {units}", "quantity": "test"}
+                rows += [at | {"epoch": 3, "value": value}, at | {"epoch": 2, "value": 1.0}]
+    return rows
+
+
+def cells_of(*hashes):
+    return [(70, 64, [Cell("r", 0, init_hash=h, batch_hash="b") for h in hashes])]
+
+
+@pytest.mark.parametrize(
+    "scores, hashes, failed",
+    (
+        ({}, "aa", 0),
+        ({"rflo": 0.98}, "aa", 1),
+        ({"bptt": 0.6, "reservoir": 0.7}, "aa", 4),
+        ({}, "ab", 1),
+    ),
+)
+def test_the_claims_of_credit_through_time_can_fail(scores, hashes, failed):
+    all_scores = {"bptt": 1.0, "eprop": 0.995, "rflo": 0.992, "reservoir": 0.7, **scores}
+    rows = time_rows(all_scores)
+    claims = credit_through_time.claims_of(rows, cells_of(*hashes), quick=False)
+    assert len(claims) == 8 and [c["holds"] for c in claims].count(False) == failed
+    assert credit_through_time.final(rows)["rflo", 150, 64] == [all_scores["rflo"]] * 3
+    assert len(credit_through_time.draw(rows, {"seeds": [0, 1, 2]}).axes) == 2
+
+
+def test_the_places_are_a_cross_or_the_whole_grid():
+    cross, grid = credit_through_time.places(Mode()), credit_through_time.places(Mode(full=True))
+    assert (
+        sorted(cross) == [(70, 32), (70, 64), (70, 128), (150, 64), (300, 64)]
+        and len(grid) == 9
+        and set(cross) < set(grid)
+    )
+
+
+# ---------------------------------------------------------------------------------------------- evidence_accumulation
+def evidence_rows(eprop, reservoir):
+    """Errors of two seeds at 10 epochs; the last five count."""
+    return [
+        {
+            "recipe": name,
+            "seed": seed,
+            "epoch": epoch,
+            "layer": "",
+            "quantity": "test",
+            "value": end if epoch > 5 else 0.5,
+        }
+        for name, ends in (("eprop-random", eprop), ("reservoir", reservoir))
+        for seed, end in enumerate(ends)
+        for epoch in range(11)
+    ]
+
+
+@pytest.mark.parametrize(
+    "eprop, reservoir, failed",
+    (((0.05, 0.06), (0.3, 0.2), 0), ((0.05, 0.08), (0.3, 0.2), 1), ((0.01, 0.06), (0.3, 0.05), 2)),
+)
+def test_the_claims_of_evidence_are_about_the_worst_and_the_best_seed(eprop, reservoir, failed):
+    rows = evidence_rows(eprop, reservoir)
+    claims = evidence_accumulation.claims_of(rows, full=True)
+    assert len(claims) == 3 and [c["holds"] for c in claims].count(False) == failed
+    assert evidence_accumulation.ended(rows, "reservoir") == pytest.approx(list(reservoir))
+    config = {"published": 1050, "full": True, "quick": False, "delay": 150}
+    assert evidence_accumulation.draw(rows, {"seeds": [0, 1], "config": config}).axes
+
+
+def test_the_published_evidence_task():
+    task = evidence_accumulation.task_of(Mode(full=True))
+    batch = next(task.batches(task.split(0), 0, 0))
+    assert batch.x.shape == (7 * 150 + 1050 + 150, 64, 40) and batch.dt == 1.0
+    recipes = {r.name: r for r in evidence_accumulation.line_up(full=True)}
+    assert recipes["eprop-random"].lr == 5e-3 and set(recipes) >= {"eprop-random", "reservoir"}
