@@ -246,7 +246,7 @@ CORE = {
 }  # fmt: skip
 
 EPOCHS = {
-    "digits": 30, "fashion": 10, "mnist": 10, "delayed-xor": 30, "store-recall": 30, "evidence": 50, "text": 20,
+    "digits": 30, "fashion": 10, "mnist": 10, "delayed-xor": 20, "store-recall": 20, "evidence": 50, "text": 20,
 }  # fmt: skip
 # enough for the readout of the frozen control to converge
 QUICK = {

@@ -147,7 +147,7 @@ def by_activity(name: str, rule: Rule | None, readout: Rule, lr: float, beside: 
         )
 
     if rule is None:
-        return Entry(make, {"readout": (1e-3, 1e-1)}, {"readout": READOUT})
+        return Entry(make, {"readout": (1e-3, 1.0)}, {"readout": READOUT})
     return Entry(make, {"lr": (1e-6, 1e-1)}, {"lr": lr, "readout": READOUT})
 
 
