@@ -34,8 +34,8 @@ from neurosim.tasks import Sequences, evidence
 METRIC, SEEDS, SEEDS_FULL = "error", 3, 2
 PUBLISHED, DELAY, BOUND = 1050, 150, 0.07
 EPOCHS, EPOCHS_FULL, EPOCHS_QUICK = 15, 30, 1
-SLUGS = "eprop-random", "reservoir"
-RATE, READOUT_RATE, LAST = 5e-3, 1e-2, 5
+RATE, LAST = 5e-3, 5
+RESERVOIRS, READOUT_RATES = ("reservoir", "reservoir, ten times the rate"), (1e-2, 1e-1)
 
 
 def run(mode: Mode) -> tuple[list[dict], list[dict]]:
@@ -57,9 +57,10 @@ def task_of(mode: Mode) -> Sequences:
 
 
 def line_up() -> list[Recipe]:
-    """At the published rate, the reservoir's readout at twice that: nothing is tuned here."""
+    """E-prop at the published rate; the reservoir's readout at two, of which the better counts. Nothing is tuned here."""
     known = recipes_for("evidence", "lsnn")
-    return [replace(known[n], lr=READOUT_RATE if n == "reservoir" else RATE) for n in SLUGS]
+    twins = zip(RESERVOIRS, READOUT_RATES, strict=True)
+    return [replace(known["eprop-random"], lr=RATE), *(replace(known["reservoir"], name=n, lr=r) for n, r in twins)]
 
 
 def ended(rows: Sequence[Mapping], recipe: str) -> list[float]:
@@ -72,17 +73,17 @@ def ended(rows: Sequence[Mapping], recipe: str) -> list[float]:
 
 
 def claims_of(rows: Sequence[Mapping], full: bool) -> list[dict]:
-    reached, floor = ended(rows, "eprop-random"), ended(rows, "reservoir")
+    reached, floor = ended(rows, "eprop-random"), [e for n in RESERVOIRS for e in ended(rows, n)]
     source = "Bellec et al. 2020: validation error < .07 within 200 to 500 iterations"
     better = [max(reached), min(floor)]
-    claims = [claim("errors at the end: worst seed of e-prop, best of the reservoir", better, "ordering",
+    claims = [claim("errors at the end: worst seed of e-prop, best of the reservoirs", better, "ordering",
                     ["eprop-random", "reservoir"], 0, "the control")]  # fmt: skip
     if full:
         claims += [
             claim(
                 "random e-prop: error at the end of 300 iterations, worst seed", max(reached), "<=", BOUND, 0, source
             ),
-            claim("reservoir: error at the end, best seed", min(floor), ">=", BOUND, 0, "the control"),
+            claim("reservoirs: error at the end, best seed", min(floor), ">=", BOUND, 0, "the control"),
         ]
     return claims
 

@@ -289,7 +289,11 @@ def evidence_rows(eprop, reservoir):
             "quantity": "test",
             "value": end if epoch > 5 else 0.5,
         }
-        for name, ends in (("eprop-random", eprop), ("reservoir", reservoir))
+        for name, ends in (
+            ("eprop-random", eprop),
+            ("reservoir", reservoir),
+            (evidence_accumulation.RESERVOIRS[1], (0.4, 0.3)),
+        )
         for seed, end in enumerate(ends)
         for epoch in range(11)
     ]
@@ -313,4 +317,5 @@ def test_the_published_evidence_task():
     batch = next(task.batches(task.split(0), 0, 0))
     assert batch.x.shape == (7 * 150 + 1050 + 150, 64, 40) and batch.dt == 1.0
     recipes = {r.name: r for r in evidence_accumulation.line_up()}
-    assert recipes["eprop-random"].lr == 5e-3 and set(recipes) == {"eprop-random", "reservoir"}
+    assert recipes["eprop-random"].lr == 5e-3 and len(recipes) == 3
+    assert [recipes[n].lr for n in evidence_accumulation.RESERVOIRS] == [0.01, 0.1]
