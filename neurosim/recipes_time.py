@@ -16,8 +16,8 @@
 Through the memory of a leaky readout (lsnn) credit returns in all of them: what they differ in is the hidden layer. On rate
 units eprop-random is rflo in another way, by autograd with the recurrent path cut. eprop-adaptive alone has weight decay, on
 readout and feedback. All that follows an error, and every readout, uses Adam on a gradient clipped to length 1, each synapse
-group's own; all rates fall linearly to 0 over a training. Readouts of what learns by activity alone have the rate that was
-tuned for the reservoir's.
+group's own; all rates fall linearly to 0 over a training. What follows an error has two rates, of hidden layer and readout;
+readouts of what learns by activity alone, and beside `regulated`, have the rate that was found for the reservoir's.
 
 On spiking units every hidden synapse that learns has one companion, `FiringRate`, in the proportion of its source: beside an
 error it goes through Adam with the rule, beside STDP through plain SGD at rate 1, whatever the rule's rate is, and rows kept
@@ -55,10 +55,11 @@ from neurosim.recipes_families import Entry, Space, Values
 from neurosim.rules import RFLO, EProp, FiringRate, Miconi, Oja, Sum, pair, triplet
 
 RATE: Space = {"lr": (3e-4, 3e-2)}
+READOUT_RATE: Space = {"readout": (1e-3, 1.0)}
+READOUT = 1e-1  # where its search starts: the signal of a far cue is weak, weights that read it are large
 LONGEST = 1.0  # of a gradient
 PULSES = 40.0  # Hz: three a unit in 70 ms, as 3 Hz gives in the second that a trial has in the source
 DECAY = 0.1  # of readout and feedback weights, a unit of rate
-READOUT = 1e-2  # rate of the reservoir's
 
 
 class Clipped(Adam):
@@ -91,13 +92,14 @@ def learned(
     beside: Beside = alone,
     last: Callable[..., Any] = Clipped,
 ) -> Entry:
-    """Every hidden synapse by one rule, the readout by another, at one rate; `last`: the readout's optimiser."""
+    """Hidden synapses by one rule at one rate, the readout by another at its own; `last`: the readout's optimiser."""
 
     def make(v: Values, convolutional: bool) -> Recipe:
         rules = {"readout.*": readout, "hidden.*": beside(hidden, 1.0)}
-        return Recipe(name, rules, credit, lr=v["lr"], optimizer={"readout.*": last, "*": Clipped}, schedule=falling)
+        rates, optimizers = {"readout.*": v["readout"], "*": v["lr"]}, {"readout.*": last, "*": Clipped}
+        return Recipe(name, rules, credit, lr=rates, optimizer=optimizers, schedule=falling)
 
-    return Entry(make, RATE, {"lr": lr})
+    return Entry(make, RATE | READOUT_RATE, {"lr": lr, "readout": READOUT})
 
 
 def rewarded(
@@ -147,7 +149,7 @@ def by_activity(name: str, rule: Rule | None, readout: Rule, lr: float, beside: 
         )
 
     if rule is None:
-        return Entry(make, {"readout": (1e-3, 1.0)}, {"readout": READOUT})
+        return Entry(make, READOUT_RATE, {"readout": READOUT})
     return Entry(make, {"lr": (1e-6, 1e-1)}, {"lr": lr, "readout": READOUT})
 
 
