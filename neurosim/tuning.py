@@ -43,6 +43,12 @@ class Job:
     key: Key
     values: Values
     recipe: Recipe = field(repr=False)
+    shared: Values = field(default_factory=dict)  # found before, for a recipe that has them in common with others
+
+    @property
+    def said(self) -> str:
+        """What it was run with: a curve of other values is not its own."""
+        return text_of({**self.shared, **self.values})
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,8 @@ def plan(
         tried = proposals(entry.space, entry.start, trials, f"{task} {network} {slug} {draw}")
         for number, values in enumerate(tried):
             recipe = entry.recipe({**shared, **values}, convolutional)
-            jobs += [Job(Key(slug, number, seed), values, recipe) for seed in range(seeds)]
+            own = shared if recipe.lr != entry.recipe(values, convolutional).lr else {}
+            jobs += [Job(Key(slug, number, seed), values, recipe, own) for seed in range(seeds)]
     return jobs
 
 
@@ -171,14 +178,14 @@ def search(
     running = in_processes(work, list(to_do), workers) if workers > 1 else ((key, work(key)) for key in to_do)
     for key, cell in running:
         if cell.status != "unsupported":
-            append(path, key, Curve(text_of(to_do[key].values), validation_of(cell, epochs)))
+            append(path, key, Curve(to_do[key].said, validation_of(cell, epochs)))
         yield cell
     write_curves(path, read_curves(path, epochs))  # in order
 
 
 def usable(jobs: Sequence[Job], curves: Mapping[Key, Curve]) -> dict[Key, Curve]:
     """Without those of these jobs' recipes that have other values: their space was changed since."""
-    wanted = {j.key: text_of(j.values) for j in jobs}
+    wanted = {j.key: j.said for j in jobs}
     recipes = {j.key.recipe for j in jobs}
     return {k: c for k, c in curves.items() if k.recipe not in recipes or wanted.get(k) == c.values}
 

@@ -380,12 +380,19 @@ def test_a_search_finds_the_reservoirs_readout_first(tmp_path):
     found = json.loads((tmp_path / "delayed-xor-rnn.json").read_text())["recipes"]
     readout = found["reservoir"]["values"]["readout"]
     again = tuning.plan(
-        {"oja": recurrent("delayed-xor", "rnn")["oja"]}, "", "rnn", False, 3, 1, shared={"readout": readout}
+        {"oja": recurrent("delayed-xor", "rnn")["oja"]}, "delayed-xor", "rnn", False, 3, 1, shared={"readout": readout}
     )
     assert {j.recipe.lr["readout.*"] for j in again} == {readout}
     order = [line.split(",")[0] for line in (tmp_path / "delayed-xor-rnn.csv").read_text().splitlines()]
     assert set(order) == {"recipe", "oja", "reservoir"}
     curves = tuned.read_curves(tmp_path / "delayed-xor-rnn.csv", 1)
+    assert len(tuning.usable(again, curves)) == len(curves)
+    other = tuning.plan(
+        {"oja": recurrent("delayed-xor", "rnn")["oja"]}, "delayed-xor", "rnn", False, 3, 1, shared={"readout": 0.5}
+    )
+    assert {k.recipe for k in tuning.usable(other, curves)} == {
+        "reservoir"
+    }  # curves of another readout are not gone on with
     oja = recurrent("delayed-xor", "rnn")["oja"]
     task = delayed_xor().limited(64, 2000)
     values = dict(p.split("=") for p in curves[tuned.Key("oja", 1, 0)].values.split())
