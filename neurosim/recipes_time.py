@@ -56,6 +56,7 @@ from neurosim.rules import RFLO, EProp, FiringRate, Miconi, Oja, Sum, pair, trip
 
 RATE: Space = {"lr": (3e-4, 3e-2)}
 READOUT_RATE: Space = {"readout": (1e-3, 1.0)}
+FASTER = 30.0
 READOUT = 1e-1  # where its search starts: the signal of a far cue is weak, weights that read it are large
 LONGEST = 1.0  # of a gradient
 PULSES = 40.0  # Hz: three a unit in 70 ms, as 3 Hz gives in the second that a trial has in the source
@@ -105,14 +106,15 @@ def learned(
 def rewarded(
     name: str, rule: Rule, credit: Callable[[Values], Credit], space: Space, start: Values, beside: Beside = alone
 ) -> Entry:
-    """Every synapse by one rule, by reward alone."""
+    """Every synapse by one rule, by reward alone; the readout's rate is `FASTER` times that of the hidden layer."""
 
     def make(v: Values, convolutional: bool) -> Recipe:
+        rates = {"readout.*": FASTER * v["lr"], "*": v["lr"]}
         return Recipe(
             name,
             {"readout.*": rule, "hidden.*": beside(rule, 1.0)},
             credit(v),
-            lr=v["lr"],
+            lr=rates,
             optimizer=Clipped,
             schedule=falling,
         )
