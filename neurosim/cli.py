@@ -102,7 +102,7 @@ def explain(name: str, network: str | None, brian2: bool) -> int:
     from neurosim.recipes import every_recipe_for
     from neurosim.rules import ALL
 
-    known = every_recipe_for("digits", nearest("network", network or "mlp", NETWORKS))
+    known = every_recipe_for("digits", nearest("network", network or "mlp", NETWORKS), None, [name])
     nearest("recipe or rule", name, [*known, *ALL])
     if brian2:
         from neurosim.brian import script

@@ -94,17 +94,23 @@ def tune(
         if again:
             stored = {k: c for k, c in stored.items() if k.recipe not in entries}
             tuned.write_curves(curves_path, stored)
-        total = len(tuning.left(planned(entries, {}), stored))
+
+        def known() -> dict[str, float]:
+            return recipes.shared({n: e["values"] for n, e in content["recipes"].items()})
+
+        others = {slug: e for slug, e in entries.items() if slug not in control}
+        total = sum(len(tuning.left(planned(part, known()), stored)) for part in (control, others))
         cells, interrupted, unsupported, found = [], False, {}, {}
-        for part in (control, {slug: e for slug, e in entries.items() if slug not in control}):
+        for part in (control, others):
             if interrupted or not part:
                 continue
-            jobs = planned(part, recipes.shared({n: e["values"] for n, e in content["recipes"].items()}))
+            jobs = planned(part, known())
+            to_do = len(tuning.left(jobs, stored))
             running = tuning.search(
                 jobs, network_for(task, network), shown, curves_path, epochs=epochs, device=device, workers=workers
             )
             try:
-                some, interrupted = collect(running, total - len(cells), f"tune {task} {network}")
+                some, interrupted = collect(running, to_do, f"tune {task} {network}")
             finally:
                 running.close()  # ends the worker processes
             cells += some
@@ -119,6 +125,11 @@ def tune(
                     content["recipes"][slug] = {"values": got.values, "validation": got.mean, "space": space}
                 elif not interrupted:  # every trial diverged: there is no best
                     content["recipes"].pop(slug, None)
+            for slug in outdated(content, recipes.entries_for(network, task), curves, entries):
+                del content["recipes"][slug]
+                click.echo(
+                    f"{slug}: its values were found beside another readout than the control's: tune it again", err=True
+                )
             tuned.write(path, content)
         found = {slug: found[slug] for slug in entries if slug in found}
     if interrupted:
@@ -134,6 +145,22 @@ def tune(
     return int(any(got is None for got in found.values()))
 
 
+def outdated(
+    content: Mapping[str, Any], known: Mapping[str, Any], curves: Mapping[Any, Any], tuned_now: Collection[str]
+) -> list[str]:
+    """Recipes whose values were found beside a readout that the control does not have any more."""
+    from neurosim import recipes, tuned, tuning
+
+    shared = recipes.shared({n: e["values"] for n, e in content["recipes"].items()})
+    told = {k.recipe: c.values for k, c in curves.items() if k.trial == 0}
+    return [
+        slug
+        for slug, entry in content["recipes"].items()
+        if slug in known and slug in told and slug not in tuned_now and tuning.shares(known[slug], shared, entry["values"])
+        and told[slug] != tuned.text_of({**shared, **{n: known[slug].start[n] for n in known[slug].space}})
+    ]  # fmt: skip
+
+
 def entries_of(rules: str | None, network: str, task: str) -> dict[str, Any]:
     """The lines named by --rules of what can be compared on that network."""
     from neurosim import recipes
@@ -141,7 +168,8 @@ def entries_of(rules: str | None, network: str, task: str) -> dict[str, Any]:
     if rules == "three-factor":
         return chosen_entries("all", recipes.three_factor_of(network, task), ())
     whole = rules in (None, "all") or (rules == "core" and recipes.own_line_up(network, task) is not None)
-    known = recipes.line_up_of(network, task) if whole else recipes.entries_for(network, task, str(rules).split(","))
+    asked = [slug.strip() for slug in str(rules).split(",")]
+    known = recipes.line_up_of(network, task) if whole else recipes.entries_for(network, task, asked)
     return chosen_entries("all" if whole else rules, known, recipes.CORE)
 
 

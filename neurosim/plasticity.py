@@ -363,7 +363,10 @@ class Learner:
         return tensors_of(self)
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from there, bit for bit. ValueError that names the first tensor that does not fit; nothing is changed then."""
+        """Go on from there, bit for bit; rates of a schedule are those of its start until `done` is told.
+
+        ValueError that names the first tensor that does not fit; nothing is changed then.
+        """
         put_back(self, state)
 
 

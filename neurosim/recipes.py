@@ -203,7 +203,11 @@ def own_line_up(network: str, task: str, asked: Iterable[str] = ()) -> dict[str,
 
 
 def made(entries: Mapping[str, Entry], convolutional: bool, tuned: Mapping[str, Values]) -> dict[str, Recipe]:
-    return {n: e.recipe({**shared(tuned), **tuned.get(e.follows or n, {})}, convolutional) for n, e in entries.items()}
+    control = shared(tuned)
+    return {
+        n: e.recipe({**({} if e.space.keys() & control else control), **tuned.get(e.follows or n, {})}, convolutional)
+        for n, e in entries.items()
+    }
 
 
 def shared(tuned: Mapping[str, Values]) -> Values:

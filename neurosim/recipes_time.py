@@ -16,12 +16,16 @@
 Through the memory of a leaky readout (lsnn) credit returns in all of them: what they differ in is the hidden layer. On rate
 units eprop-random is rflo in another way, by autograd with the recurrent path cut. eprop-adaptive alone has weight decay, on
 readout and feedback. All that follows an error, and every readout, uses Adam on a gradient clipped to length 1, each synapse
-group's own; all rates fall linearly to 0 over a training. What follows an error has two rates, of hidden layer and readout;
-readouts of what learns by activity alone, and beside `regulated`, have the rate that was found for the reservoir's.
+group's own; all rates fall linearly over the epochs, to 1 / epochs in the last. What follows an error has two rates, of hidden
+layer and readout; what learns by reward one, the readout's being `FASTER` times it; readouts of what learns by activity alone,
+and beside `regulated`, have the rate that was found for the reservoir's.
 
-On spiking units every hidden synapse that learns has one companion, `FiringRate`, in the proportion of its source: beside an
-error it goes through Adam with the rule, beside STDP through plain SGD at rate 1, whatever the rule's rate is, and rows kept
-at length 1. `regulated` has nothing but it.
+On spiking units every hidden synapse that learns has one companion, `FiringRate`, of one strength, that of its source (for 70
+steps, but on evidence). It goes through Adam with the rule, and is as strong beside it as the rule's own gradient lets it be:
+at first weights on delayed-xor the rule is .01 of it (tbptt-10, which sees the rates of its pieces), .04 (symmetric and
+adaptive e-prop, whose feedback is ten times weaker than the random), .3 to 1.5 (bptt, random e-prop, rflo, direct feedback), 44
+(node-perturbation) and 370 (miconi). Beside STDP it goes through plain SGD at rate 1, whatever the rule's rate is, and rows are
+kept at length 1. `regulated` has nothing but it.
 """
 
 from __future__ import annotations
@@ -56,7 +60,7 @@ from neurosim.rules import RFLO, EProp, FiringRate, Miconi, Oja, Sum, pair, trip
 
 RATE: Space = {"lr": (3e-4, 3e-2)}
 READOUT_RATE: Space = {"readout": (1e-3, 1.0)}
-FASTER = 30.0
+FASTER = 30.0  # as the readout's start is beside the hidden layer's
 READOUT = 1e-1  # where its search starts: the signal of a far cue is weak, weights that read it are large
 LONGEST = 1.0  # of a gradient
 PULSES = 40.0  # Hz: three a unit in 70 ms, as 3 Hz gives in the second that a trial has in the source

@@ -79,11 +79,11 @@ class Record:
     dt: float | None = None  # ms per step
     kept: dict[Any, Any] = field(default_factory=dict, repr=False)  # see `once`
 
-    def once(self, make: Callable[[Record, Tensor], Tensor], told: Tensor) -> Tensor:
-        """make(record, told), worked out once for all synapses of the layer in this trial: what depends on no synapse alone."""
-        key = make, id(told)
+    def once(self, make: Callable[..., Tensor], *told: Tensor) -> Tensor:
+        """make(*told, dt), worked out once for all synapses of the layer in this trial: of tensors that they have in common."""
+        key = make, *map(id, told)
         if key not in self.kept:
-            self.kept[key] = make(self, told), told  # kept, so that its id stays its own
+            self.kept[key] = make(*told, self.dt), told  # kept, so that their ids stay their own
         return self.kept[key][0]
 
     @property

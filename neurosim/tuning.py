@@ -117,9 +117,15 @@ def plan(
         tried = proposals(entry.space, entry.start, trials, f"{task} {network} {slug} {draw}")
         for number, values in enumerate(tried):
             recipe = entry.recipe({**shared, **values}, convolutional)
-            own = shared if recipe.lr != entry.recipe(values, convolutional).lr else {}
+            own = shared if shares(entry, shared, values, convolutional) else {}
             jobs += [Job(Key(slug, number, seed), values, recipe, own) for seed in range(seeds)]
     return jobs
+
+
+def shares(entry: EntryLike, shared: Values, values: Values, convolutional: bool = False) -> bool:
+    """Do the rates of its recipe follow from values that it does not search itself?"""
+    one, two = (entry.recipe({**{n: c * v for n, v in shared.items()}, **values}, convolutional) for c in (1.0, 2.0))
+    return one.lr != two.lr
 
 
 def best(entry: EntryLike, jobs: Sequence[Job], curves: Mapping[Key, Curve], lower: bool = False) -> Best | None:

@@ -2,9 +2,9 @@
 
 The task of Bellec et al. 2020 (Nat Commun 11:3625): seven cues of 100 ms left or right, a delay of 1,050 ms, then: on which
 side were more? Their network: 50 leaky and 50 adaptive units (tau_a 2,000 ms, refractory 5 ms), a readout with tau 20 ms.
-Published: e-prop with random feedback has an error below .07 within 200 to 500 iterations of 64 trials, Adam 5e-3, firing rates
-kept near 10 Hz. Beside it on the very same trials a reservoir, whose readout alone learns: on an easier cue task
-a reservoir reached .034, so without it the result would say nothing.
+Published: e-prop with random feedback has an error below .07 within 200 to 500 iterations of 32 trials, Adam 5e-3, firing rates
+kept near 10 Hz; here an iteration has 64, and gradients are clipped. Beside it on the very same trials a reservoir, whose
+readout alone learns: on an easier cue task a reservoir reached .034, so without it the result would say nothing.
 
 By default a short version (delay 150 ms, `EPOCHS` of ten iterations); --full the published timing, two seeds, 300 iterations:
 an hour on two cores. Rates fall linearly to 0 over a training, as in all comparisons of recurrent networks here. The error is
@@ -34,7 +34,7 @@ from neurosim.tasks import Sequences, evidence
 METRIC, SEEDS, SEEDS_FULL = "error", 3, 2
 PUBLISHED, DELAY, BOUND = 1050, 150, 0.07
 EPOCHS, EPOCHS_FULL, EPOCHS_QUICK = 15, 30, 1
-RATE, LAST = 5e-3, 5
+RATE, LAST, MARGIN = 5e-3, 5, 0.02
 RESERVOIRS, READOUT_RATES = ("reservoir", "reservoir, ten times the rate"), (1e-2, 1e-1)
 
 
@@ -75,15 +75,21 @@ def ended(rows: Sequence[Mapping], recipe: str) -> list[float]:
 def claims_of(rows: Sequence[Mapping], full: bool) -> list[dict]:
     reached, floor = ended(rows, "eprop-random"), [e for n in RESERVOIRS for e in ended(rows, n)]
     source = "Bellec et al. 2020: validation error < .07 within 200 to 500 iterations"
-    better = [max(reached), min(floor)]
-    claims = [claim("errors at the end: worst seed of e-prop, best of the reservoirs", better, "ordering",
-                    ["eprop-random", "reservoir"], 0, "the control")]  # fmt: skip
+    worst, best = float(np.max(reached)), float(np.min(floor))  # nan where a seed diverged
+    claims = [
+        claim(
+            "error at the end: the reservoirs' best seed less e-prop's worst",
+            best - worst,
+            ">=",
+            MARGIN,
+            0,
+            "the control",
+        )
+    ]
     if full:
         claims += [
-            claim(
-                "random e-prop: error at the end of 300 iterations, worst seed", max(reached), "<=", BOUND, 0, source
-            ),
-            claim("reservoirs: error at the end, best seed", min(floor), ">=", BOUND, 0, "the control"),
+            claim("random e-prop: error at the end of 300 iterations, worst seed", worst, "<=", BOUND, 0, source),
+            claim("reservoirs: error at the end, best seed", best, ">=", BOUND, 0, "the control"),
         ]
     return claims
 

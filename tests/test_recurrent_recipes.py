@@ -9,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from neurosim import tuned, tuning
+from neurosim import recipes, tuned, tuning
 from neurosim.cell import Cell, draw_net, run_cell
 from neurosim.cli_tune import entries_of, tune
 from neurosim.credit import Backprop, Broadcast, NoisyReward, PulsedReward, RawReward, SymmetricBroadcast, minus_loss
@@ -118,8 +118,7 @@ def test_every_hidden_rule_on_spikes_has_the_same_companion():
     assert (published.target, published.strength) == (10.0, 2e-3 / 2250)
 
 
-def test_the_companion_counts_the_same_in_pieces():
-    """Of a rate that is the same throughout; in the mean over what is drawn, not in each piece."""
+def test_the_companion_counts_the_same_in_pieces_of_a_steady_rate():
     torch.manual_seed(1)
     neuron = AdaptiveLIF()
     net = lsnn((4,), 2, hidden=6, neuron=neuron, gain=4.0).double()
@@ -383,8 +382,6 @@ def test_a_search_finds_the_reservoirs_readout_first(tmp_path):
         {"oja": recurrent("delayed-xor", "rnn")["oja"]}, "delayed-xor", "rnn", False, 3, 1, shared={"readout": readout}
     )
     assert {j.recipe.lr["readout.*"] for j in again} == {readout}
-    order = [line.split(",")[0] for line in (tmp_path / "delayed-xor-rnn.csv").read_text().splitlines()]
-    assert set(order) == {"recipe", "oja", "reservoir"}
     curves = tuned.read_curves(tmp_path / "delayed-xor-rnn.csv", 1)
     assert len(tuning.usable(again, curves)) == len(curves)
     other = tuning.plan(
@@ -416,3 +413,66 @@ def test_rates_fall_over_a_training(monkeypatch):
     run_cell(replace(recipe, schedule=steady), rnn, replace(TASK, batch_size=16), 0, 2, tuning=True)
     want = [[0.2 * f, 0.4 * f] for f in (1, 0.75, 0.5, 0.25, 1, 1)]
     assert [sorted(rates) for rates in seen] == [pytest.approx(rates) for rates in want]
+
+
+def test_recipes_that_search_their_readout_start_from_their_own():
+    """The control's is shared by those that do not."""
+    tuned_control = {"reservoir": {"readout": 0.7}}
+    made_of = recipes.made(recurrent("delayed-xor", "rnn"), False, tuned_control)
+    assert made_of["oja"].lr["readout.*"] == made_of["reservoir"].lr["readout.*"] == 0.7
+    assert made_of["rflo"].lr["readout.*"] == made_of["bptt"].lr["readout.*"] == 0.1
+
+
+def test_values_found_beside_another_readout_are_dropped(tmp_path, capsys):
+    """oja tuned without its control, then the control: what oja found is not used beside a readout that it never saw."""
+    common = [
+        "--seeds",
+        "1",
+        "--epochs",
+        "1",
+        "--limit",
+        "64",
+        "--trials",
+        "2",
+        "--workers",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    runner = CliRunner()
+    assert runner.invoke(tune, ["delayed-xor", "--rules", "oja", *common]).exit_code == 0
+    done = runner.invoke(tune, ["delayed-xor", "--rules", "reservoir", *common])
+    assert done.exit_code == 0 and "oja: its values were found beside another readout" in done.output
+    assert set(json.loads((tmp_path / "delayed-xor-rnn.json").read_text())["recipes"]) == {"reservoir"}
+    assert runner.invoke(tune, ["delayed-xor", "--rules", "oja", *common]).exit_code == 0
+    done = runner.invoke(tune, ["delayed-xor", "--rules", "reservoir", *common])
+    assert "another readout" not in done.output
+    assert set(json.loads((tmp_path / "delayed-xor-rnn.json").read_text())["recipes"]) == {"oja", "reservoir"}
+
+
+@pytest.mark.parametrize("network", ("rnn", "lsnn"))
+def test_the_committed_curves_are_those_of_the_committed_code(network):
+    """The command in the file would run nothing again."""
+    content = tuned.read(tuned.COMMITTED / f"delayed-xor-{network}.json")
+    found = {slug: entry["values"] for slug, entry in content["recipes"].items()}
+    entries = {slug: e for slug, e in recurrent("delayed-xor", network).items() if slug in found}
+    counts = content["trials"], content["seeds"]
+    jobs = tuning.plan(entries, "delayed-xor", network, False, *counts, shared=recipes.shared(found))
+    curves = tuned.read_curves(tuned.COMMITTED / f"delayed-xor-{network}.csv", content["epochs"])
+    assert jobs and not tuning.left(jobs, curves)
+
+
+def test_what_a_layers_synapses_have_in_common_is_worked_out_once_and_never_stale():
+    L = learner("lsnn", "eprop")
+    rule = EProp(L.net.hidden.neuron, 20.0)
+    record = play(L.net, batch_of()).records["hidden.input"]
+    told = {"signal": torch.randn_like(record.slope)}
+    first = rule.update(record, told, {})
+    assert len([k for k in record.kept if not isinstance(k, str)]) == 1
+    torch.testing.assert_close(rule.update(record, told, {}), first, rtol=0, atol=0)
+    double = rule.update(replace(record, slope=2 * record.slope), told, {})
+    anew = rule.update(replace(record, slope=2 * record.slope, kept={}), told, {})
+    torch.testing.assert_close(double, anew, rtol=0, atol=0)
+    assert relative({"": double}, {"": first}) > 0.1
+    other = {"signal": -told["signal"]}
+    torch.testing.assert_close(rule.update(record, other, {}), -first)

@@ -301,7 +301,14 @@ def evidence_rows(eprop, reservoir):
 
 @pytest.mark.parametrize(
     "eprop, reservoir, failed",
-    (((0.05, 0.06), (0.3, 0.2), 0), ((0.05, 0.08), (0.3, 0.2), 1), ((0.01, 0.06), (0.3, 0.05), 2)),
+    (
+        ((0.05, 0.06), (0.3, 0.2), 0),
+        ((0.05, 0.08), (0.3, 0.2), 1),
+        ((0.01, 0.06), (0.3, 0.05), 2),
+        ((0.3, 0.3), (0.3, 0.3), 2),
+        ((0.05, math.nan), (0.3, 0.2), 2),
+        ((math.nan, 0.05), (0.3, 0.2), 2),
+    ),
 )
 def test_the_claims_of_evidence_are_about_the_worst_and_the_best_seed(eprop, reservoir, failed):
     rows = evidence_rows(eprop, reservoir)

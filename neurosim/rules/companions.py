@@ -46,10 +46,11 @@ def part(state: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
 class FiringRate:
     """dW = c (f0 - f_j) sum_t psi_j[t] p_i[t],   p <- alpha p + x:   a neuron below f0 grows, one above it shrinks.
 
-    f_j: the neuron's mean rate over the batch and its steps, f0 `target`, both in Hz; c `strength`, a Hz and step, so that a
-    trial in pieces counts as it does whole. It is `RFLO` told L = c (f0 - f_j): without what returns through the adaptation,
-    up to a factor the gradient of -sum_j (f_j - f0)^2 by e-prop. Source: the firing-rate regularisation of Bellec et al. 2020,
-    Nat Commun 11:3625, where it is the square of spikes a ms, averaged over a trial of T steps of 1 ms: c = 2e-3 / T.
+    f_j: the neuron's mean rate over the batch and its steps, f0 `target`, both in Hz; c `strength`, a Hz and step. In pieces
+    (truncation) f_j is that of the piece: a trial whose rate varies is pulled to f0 piece by piece. It is `RFLO` told L = c
+    (f0 - f_j): without what returns through the adaptation, up to a factor the gradient of -sum_j (f_j - f0)^2 by e-prop.
+    Source: the firing-rate regularisation of Bellec et al. 2020, Nat Commun 11:3625, where it is the square of spikes a ms,
+    averaged over a trial of T steps of 1 ms: c = 2e-3 / T.
     """
 
     neuron: AdaptiveLIF

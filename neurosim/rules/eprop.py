@@ -49,17 +49,17 @@ class EProp:
     reads: frozenset[str] = claims("pre", "slope", "signal", "future")
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
-        return outer(rec, rec.pre, rec.once(self.g, third["signal"]))
+        return outer(rec, rec.pre, rec.once(self.g, rec.slope, third["signal"]))
 
-    def g(self, rec: Record, L: Tensor) -> Tensor:
+    def g(self, slope: Tensor, L: Tensor, dt: float | None) -> Tensor:
         """The same for every synapse of the layer. [T, B, N]"""
-        n, L = self.neuron, on_later(L, self.tau_out, rec.dt)
-        alpha, rho, beta = decay(n.tau_m, rec.dt), decay(n.tau_a, rec.dt), on(n.beta, rec.slope)
+        n, L = self.neuron, on_later(L, self.tau_out, dt)
+        alpha, rho, beta = decay(n.tau_m, dt), decay(n.tau_a, dt), on(n.beta, slope)
         if not isinstance(beta, Tensor) and beta == 0:
-            return filtered_back(rec.slope * L, alpha)[:-1]
-        gs = torch.empty_like(rec.slope)
-        last = ga = torch.zeros_like(rec.slope[0])
-        for psi, L_t, now in zip(*(reversed(x.unbind(0)) for x in (rec.slope, L, gs)), strict=True):
+            return filtered_back(slope * L, alpha)[:-1]
+        gs = torch.empty_like(slope)
+        last = ga = torch.zeros_like(slope[0])
+        for psi, L_t, now in zip(*(reversed(x.unbind(0)) for x in (slope, L, gs)), strict=True):
             d = psi * (L_t + ga)
             last = torch.add(d, last, alpha=alpha, out=now)
             ga = (rho * ga).sub_(beta * d)
