@@ -5,10 +5,11 @@ through time in different ways, from nothing (the reservoir) to backpropagation.
 units N are varied one at a time around T = 70 and N = 64, or with --full together: T in 70, 150, 300 steps of 1 ms (a unit
 forgets with tau = 10 ms; only recurrent activity lasts) and N in 32, 64, 128.
 
-All rules start from the same weights and see the same trials, for the ten epochs (300 updates) and at the rates of the search at
-T = 70, N = 64 on validation trials: what a rule loses with delay is also what its rate loses. Expected by definition: the same first weights and batches
-for all. Expected from Bellec et al. 2020 and Murray 2019: what filters through a unit's own memory (e-prop, RFLO) learns at
-T = 70 as backpropagation does. The source of the task's form: `neurosim.tasks.memory`. Where each rule breaks is a finding.
+All rules start from the same weights and see the same trials, for the ten epochs (300 updates) and at the rates of the search
+at T = 70, N = 64 on validation trials: what a rule loses with delay is also what its rate loses. Expected by definition: the
+same first weights and batches for all. Expected from Bellec et al. 2020 and Murray 2019: what filters through a unit's own
+memory (e-prop, RFLO) learns at T = 70 as backpropagation does. The source of the task's form: `neurosim.tasks.memory`. Where
+each rule breaks is a finding.
 """
 
 import math
