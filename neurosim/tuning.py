@@ -131,18 +131,20 @@ def shares(entry: EntryLike, shared: Values, values: Values, convolutional: bool
 def best(entry: EntryLike, jobs: Sequence[Job], curves: Mapping[Key, Curve], lower: bool = False) -> Best | None:
     """Of one recipe's jobs, the trial with the highest mean validation score over seeds at the last epoch.
 
-    The lowest, if `lower` is better. Of equal ones the first. A trial that diverged with any seed has score nan and is never
+    The lowest, if `lower` is better. Of equal ones that with the best mean over the epochs, then the first. A trial that diverged with any seed has score nan and is never
     the best. None where a job is still missing or all diverged.
     """
     if any(j.key not in curves for j in jobs):
         return None
     scores: dict[int, list[float]] = {}
+    whole: dict[int, list[float]] = {}
     for j in jobs:
         scores.setdefault(j.key.trial, []).append(curves[j.key].validation[-1])
+        whole.setdefault(j.key.trial, []).extend(curves[j.key].validation)
     fine = [t for t, s in sorted(scores.items()) if math.isfinite(mean(s))]
     if not fine:
         return None
-    top = (min if lower else max)(fine, key=lambda t: mean(scores[t]))  # the first of equal ones
+    top = (min if lower else max)(fine, key=lambda t: (mean(scores[t]), mean(whole[t])))  # the first of equal ones
     values = dict(next(j.values for j in jobs if j.key.trial == top))
     edges = tuple(f"{n} {side}" for n, v in values.items() if (side := edge(v, entry.space[n])))
     return Best(values, tuple(scores[top]), mean(scores[0]), edges, len(scores) - len(fine))

@@ -527,3 +527,12 @@ def test_ended_by_a_signal_it_goes_on_where_it_was(sent, tmp_path):
         for j in plan({"backprop": recipes.LINE_UP["backprop"]}, "digits", "mlp", False, 400, 1)
         if j.key in kept
     }
+
+
+def test_of_equal_ends_the_better_curve_wins():
+    """What learned sooner; where lower is better, what fell sooner."""
+    entry = recipes.LINE_UP["oja"]
+    jobs = tuning.plan({"oja": entry}, "digits", "mlp", False, 3, 1)
+    curves = {j.key: tuned.Curve(j.said, (0.1, middle, 0.9)) for j, middle in zip(jobs, (0.5, 0.8, 0.8), strict=True)}
+    assert tuning.best(entry, jobs, curves).values == jobs[1].values
+    assert tuning.best(entry, jobs, curves, lower=True).values == jobs[0].values
