@@ -131,8 +131,8 @@ def shares(entry: EntryLike, shared: Values, values: Values, convolutional: bool
 def best(entry: EntryLike, jobs: Sequence[Job], curves: Mapping[Key, Curve], lower: bool = False) -> Best | None:
     """Of one recipe's jobs, the trial with the highest mean validation score over seeds at the last epoch.
 
-    The lowest, if `lower` is better. Of equal ones that with the best mean over the epochs, then the first. A trial that diverged with any seed has score nan and is never
-    the best. None where a job is still missing or all diverged.
+    The lowest, if `lower` is better. Of equal ones that with the best mean over the epochs, then the first. A trial that
+    diverged with any seed has score nan and is never the best. None where a job is still missing or all diverged.
     """
     if any(j.key not in curves for j in jobs):
         return None
