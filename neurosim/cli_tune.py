@@ -125,7 +125,9 @@ def tune(
                     content["recipes"][slug] = {"values": got.values, "validation": got.mean, "space": space}
                 elif not interrupted:  # every trial diverged: there is no best
                     content["recipes"].pop(slug, None)
-            for slug in outdated(content, recipes.entries_for(network, task), curves, entries):
+            rest = content["recipes"].keys() - entries.keys()
+            rest = {slug: e for slug, e in recipes.entries_for(network, task).items() if slug in rest}
+            for slug in tuning.beside_others(planned(rest, known()), curves):
                 del content["recipes"][slug]
                 click.echo(
                     f"{slug}: its values were found beside another readout than the control's: tune it again", err=True
@@ -143,22 +145,6 @@ def tune(
     console.print(table(title, found, unsupported))
     click.echo(f"written: {path} and .csv")
     return int(any(got is None for got in found.values()))
-
-
-def outdated(
-    content: Mapping[str, Any], known: Mapping[str, Any], curves: Mapping[Any, Any], tuned_now: Collection[str]
-) -> list[str]:
-    """Recipes whose values were found beside a readout that the control does not have any more."""
-    from neurosim import recipes, tuned, tuning
-
-    shared = recipes.shared({n: e["values"] for n, e in content["recipes"].items()})
-    told = {k.recipe: c.values for k, c in curves.items() if k.trial == 0}
-    return [
-        slug
-        for slug, entry in content["recipes"].items()
-        if slug in known and slug in told and slug not in tuned_now and tuning.shares(known[slug], shared, entry["values"])
-        and told[slug] != tuned.text_of({**shared, **{n: known[slug].start[n] for n in known[slug].space}})
-    ]  # fmt: skip
 
 
 def entries_of(rules: str | None, network: str, task: str) -> dict[str, Any]:

@@ -234,17 +234,6 @@ def spiking_units(units: AdaptiveLIF, out: Rate, task: str = "", pieces: Iterabl
     def by(name: str, hidden: Rule, credit: Credit, last: Callable[..., Any] = Clipped) -> Entry:
         return learned(name, hidden, RFLO(out), credit, 5e-3, kept_at_rate, last)
 
-    def regulated(v: Values, convolutional: bool) -> Recipe:
-        rules = {"readout.*": RFLO(out), "hidden.*": companion}
-        return Recipe(
-            "regulated",
-            rules,
-            Broadcast(),
-            lr={"readout.*": v["readout"], "*": v["lr"]},
-            optimizer=Clipped,
-            schedule=falling,
-        )
-
     decaying = partial(ClippedDecaying, weight_decay=DECAY)
     direct, sent = RFLO(Rate(), out.tau), Broadcast(scale=1.0)  # as in the source of the companion's proportion
     eprop = EProp(units, out.tau)
@@ -263,7 +252,7 @@ def spiking_units(units: AdaptiveLIF, out: Rate, task: str = "", pieces: Iterabl
             "stdp", replace(pair(A_plus=1.0, A_minus=1.05), forget=True), RFLO(out), 1e-4, kept_at_rate
         ),
         "triplet-stdp": by_activity("triplet-stdp", replace(triplet(), forget=True), RFLO(out), 1e-2, kept_at_rate),
-        "regulated": Entry(regulated, RATE, {"lr": 5e-3, "readout": READOUT}),
+        "regulated": replace(learned("regulated", companion, RFLO(out), Broadcast(), 5e-3), space=RATE),
         "reservoir": by_activity("reservoir", None, RFLO(out), 0.0),
     }
 

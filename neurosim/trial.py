@@ -273,7 +273,7 @@ def _slope(run: _Run) -> Tensor:
 
 def _derivative(neuron: Neuron, s: Mapping[str, Tensor]) -> Tensor:
     with torch.enable_grad():
-        v = s["v"].detach().clone().requires_grad_()
+        v = s["v"].detach().requires_grad_()
         y = neuron.out({**{k: z.detach() for k, z in s.items()}, "v": v})
         return torch.autograd.grad(y.sum(), v)[0]
 

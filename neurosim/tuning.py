@@ -204,6 +204,12 @@ def left(jobs: Sequence[Job], curves: Mapping[Key, Curve]) -> list[Job]:
     return [j for j in jobs if j.key not in there]
 
 
+def beside_others(jobs: Sequence[Job], curves: Mapping[Key, Curve]) -> list[str]:
+    """Recipes with a curve that was run beside other shared values than those of these jobs."""
+    stale = (j.key.recipe for j in jobs if j.shared and j.key in curves and curves[j.key].values != j.said)
+    return list(dict.fromkeys(stale))
+
+
 @dataclass(frozen=True)
 class Work:
     """What all jobs have in common; called with a job's key, in whichever process, it trains and scores for tuning."""

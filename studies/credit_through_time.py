@@ -34,7 +34,7 @@ from neurosim.store import Store
 from neurosim.study import Mode, main
 from neurosim.tasks import delayed_xor
 
-METRIC, SEEDS, SEEDS_FULL, EPOCHS, EPOCHS_QUICK = "accuracy", 3, 5, 10, 1
+METRIC, SEEDS, SEEDS_FULL, EPOCHS, EPOCHS_QUICK = "accuracy", 5, 5, 10, 1
 DELAYS, UNITS = (70, 150, 300), (32, 64, 128)
 T, N = 70, 64
 SLUGS = (

@@ -57,7 +57,12 @@ class RFLO:
             b = 1 - a if isinstance(n, Rate) else 1.0
             p = filtered(b * rec.pre, a, left_by(state, "p", rec))[1:]
             state["p"] = p[-1].clone()
-        return outer(rec, p, on_later(third["signal"], self.tau_out, rec.dt) * rec.slope)
+        L = third["signal"] if self.tau_out is None else rec.once(self.later, third["signal"])
+        return outer(rec, p, L * rec.slope)
+
+    def later(self, L: Tensor, dt: float | None) -> Tensor:
+        """The same for every synapse of the layer."""
+        return on_later(L, self.tau_out, dt)
 
 
 def left_by(state: Mapping[str, Tensor], key: str, rec: Record) -> Tensor | float:
