@@ -20,10 +20,9 @@ batch itself, which all need and which grows with T, is not in it. Small allocat
 Expected: eprop at most 1.5 times bptt; online's memory does not grow from T = 100 to 1,000 (ratio at most 1.1), that of eprop
 and bptt does. Online is slower: by how much is measured, not expected.
 
-Found (figures/speed_eprop.json, on a machine that was busy with other work, so times vary by a factor of 2): eprop 1.1 times
-bptt, rflo .9, online 13 times bptt and 12 times eprop. Beyond the batch online needs 14 MB at both lengths, bptt 21 and 343,
-eprop 40 and 414: filtered backward it needs no graph, but no less memory, since a trial keeps every step's state and its
-records hold them a second time.
+Found (figures/speed_eprop.json; times vary from run to run): eprop .75 times bptt, rflo .76, online 11 times bptt and 15 times
+eprop. Beyond the batch online needs 14 MB at both lengths, bptt 25 and 355, eprop 30 and 294: filtered backward it needs no
+graph, but hardly less memory, since a trial keeps every step's state and its records hold them a second time.
 """
 
 import json

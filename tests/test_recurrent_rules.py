@@ -148,6 +148,20 @@ def test_traces_of_other_trials_are_refused(rule):
         L.step(fewer)
 
 
+def test_the_spread_of_random_feedback():
+    """1 / sqrt(n) of the layer's units, or what is given; what is told grows with it."""
+    net, batch, neuron = spiking_of(400, 4, 2)
+    readout = {"readout.*": RFLO(net.readout.neuron)}
+    for scale, want in ((None, 400**-0.5), (1.0, 1.0), (3.0, 3.0)):
+        L = learner(net, batch, Broadcast(scale=scale), readout)
+        assert L.own["feedback/hidden"].weight.std().item() == pytest.approx(want, rel=0.02)
+    rules = {"hidden.*": EProp(neuron)}
+    one, three = (updates(net, batch, Broadcast(scale=c), rules)["hidden.input"] for c in (1.0, 3.0))
+    torch.testing.assert_close(three, 3 * one)
+    with pytest.raises(ValueError, match="scale: given 0.0, it must be positive"):
+        Broadcast(scale=0.0)
+
+
 # ---------------------------------------------------------------------------------------------- learned feedback
 @SEEDS
 @pytest.mark.parametrize("name", ("rnn", "lsnn"))

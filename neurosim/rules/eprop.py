@@ -70,7 +70,7 @@ class EProp:
 class EPropOnline:
     """The causal form: one eligibility per synapse and lane, [B, post, pre]. Dense synapses only. Its memory does not grow with
 
-    T; it takes some twelve times as long as `EProp` (100 units, batch 64, a CPU: studies/speed_eprop.py).
+    T; it takes some fifteen times as long as `EProp` (100 units, batch 64, a CPU: studies/speed_eprop.py).
 
     State carries over trials, or with `forget` is cleared where a new one begins.
     """
