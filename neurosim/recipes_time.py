@@ -61,6 +61,7 @@ from neurosim.rules import RFLO, EProp, FiringRate, Miconi, Oja, Sum, pair, trip
 RATE: Space = {"lr": (3e-4, 3e-2)}
 READOUT_RATE: Space = {"readout": (1e-3, 1.0)}
 FASTER = 30.0  # as the readout's start is beside the hidden layer's
+CONTROL_RATE: Space = {"readout": (1e-2, 1e2)}  # of a readout alone, which nothing else moves: it profits from more
 READOUT = 1e-1  # where its search starts: the signal of a far cue is weak, weights that read it are large
 LONGEST = 1.0  # of a gradient
 PULSES = 40.0  # Hz: three a unit in 70 ms, as 3 Hz gives in the second that a trial has in the source
@@ -155,7 +156,7 @@ def by_activity(name: str, rule: Rule | None, readout: Rule, lr: float, beside: 
         )
 
     if rule is None:
-        return Entry(make, READOUT_RATE, {"readout": READOUT})
+        return Entry(make, CONTROL_RATE, {"readout": READOUT})
     return Entry(make, {"lr": (1e-6, 1e-1)}, {"lr": lr, "readout": READOUT})
 
 
