@@ -38,6 +38,7 @@ from neurosim.credit import (
 )
 from neurosim.plasticity import Gradient, Recipe
 from neurosim.prepare import quiet, unit_length, unit_rows
+from neurosim.recipes_attention import ATTENTION
 from neurosim.recipes_families import (
     DECAYING,
     FILTERS,
@@ -174,6 +175,7 @@ TWINS = ("backprop-bounded", "backprop-forward-forward")  # backprop on the very
 CONTROLS = ("feedback-alignment-tied", "predictive-coding-one-step")  # known to equal backprop
 FROZEN = ("frozen", "reservoir")  # the control, which is searched before what shares its readout
 REFERENCES = ("backprop", "frozen")  # that a group of recipes is held against
+REWARDED_ATTENTION = ("backprop", "reward-hebb", "reward-qk", "reward-vo", "reward-frozen", "frozen")
 REWARDED = ("bptt", "node-perturbation", "miconi", "reservoir")  # of the recurrent networks
 
 
@@ -192,6 +194,8 @@ def three_factor_of(network: str, task: str = "digits") -> dict[str, Entry]:
     own = own_line_up(network, task)
     if own is None:
         return {n: LINE_UP[n] for n in (*REFERENCES, "reward-hebb")} | THREE_FACTOR
+    if network == "transformer":
+        return {n: own[n] for n in REWARDED_ATTENTION}
     return own if network == "spiking-mlp" else {n: own[n] for n in REWARDED if n in own}
 
 
@@ -199,6 +203,8 @@ def own_line_up(network: str, task: str, asked: Iterable[str] = ()) -> dict[str,
     """That of a network with a time axis; None for one without."""
     if network == "spiking-mlp":
         return SPIKING
+    if network == "transformer":
+        return ATTENTION
     return recurrent(task, network, asked) if network in MADE else None
 
 
@@ -251,11 +257,13 @@ CORE = {
 
 EPOCHS = {
     "digits": 30, "fashion": 10, "mnist": 10, "delayed-xor": 20, "store-recall": 20, "evidence": 50, "text": 20,
+    "recall": 20, "induction": 20,
 }  # fmt: skip
 # enough for the readout of the frozen control to converge
 QUICK = {
     "digits": (None, None, 5), "fashion": (640, 500, 2), "mnist": (1000, 500, 2), "delayed-xor": (960, 250, 4),
     "store-recall": (960, 250, 4), "evidence": (64, 64, 1), "text": (640, 250, 2),
+    "recall": (640, 250, 5), "induction": (640, 250, 5),
 }  # fmt: skip
 # train, test, epochs
 

@@ -231,7 +231,7 @@ def catalogue(kind: str) -> dict[str, str]:
     def first(thing: Any) -> str:
         return (inspect.getdoc(thing) or "").partition("\n")[0]
 
-    of = {k: recipes.every_recipe_for("digits", k) for k in ("mlp", "spiking-mlp", "rnn", "lsnn")}
+    of = {k: recipes.every_recipe_for("digits", k) for k in ("mlp", "spiking-mlp", "rnn", "lsnn", "transformer")}
     alone: dict[str, tuple[str, Recipe]] = {}
     for k, those in list(of.items())[1:]:
         alone |= {n: (k, r) for n, r in those.items() if n not in of["mlp"] and n not in alone}

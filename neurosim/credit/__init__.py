@@ -1,6 +1,8 @@
 """Credits: how often to play, and what to tell each synapse. Frozen values; -dL/du unless they say otherwise."""
 
+from neurosim.credit.answers import SampledAnswers
 from neurosim.credit.backprop import Backprop, DeltaRule, NoCredit, Wireless
+from neurosim.credit.blocks import BlockFeedback, BlockLocal
 from neurosim.credit.broadcast import Broadcast, LearnedBroadcast, SymmetricBroadcast
 from neurosim.credit.burst import BurstCredit
 from neurosim.credit.equilibrium import Equilibrium
@@ -22,10 +24,10 @@ from neurosim.credit.target import TargetPropagation
 from neurosim.credit.two_trials import ContrastiveDivergence, ForwardForward
 
 __all__ = [
-    "Autoencoder", "Backprop", "Broadcast", "BurstCredit", "ContrastiveDivergence", "Critic", "DeltaRule",
-    "DirectFeedback", "Equilibrium", "FeedbackAlignment", "FixedPrediction", "ForwardForward", "KolenPollack",
-    "LayerLocal", "LearnedBroadcast", "MeanReward", "NoCredit", "NodePerturbation", "NoisyReward", "Predictive",
-    "PredictiveErrors", "PulsedReward", "RawReward", "SampledReward", "Shuffled", "SignSymmetric", "Signal",
-    "SymmetricBroadcast", "TargetPropagation", "TiedFeedback", "Unmodulated", "WeightPerturbation", "Wireless",
-    "minus_loss", "own_step", "pooled",
+    "Autoencoder", "Backprop", "BlockFeedback", "BlockLocal", "Broadcast", "BurstCredit", "ContrastiveDivergence",
+    "Critic", "DeltaRule", "DirectFeedback", "Equilibrium", "FeedbackAlignment", "FixedPrediction", "ForwardForward",
+    "KolenPollack", "LayerLocal", "LearnedBroadcast", "MeanReward", "NoCredit", "NodePerturbation", "NoisyReward",
+    "Predictive", "PredictiveErrors", "PulsedReward", "RawReward", "SampledAnswers", "SampledReward", "Shuffled",
+    "SignSymmetric", "Signal", "SymmetricBroadcast", "TargetPropagation", "TiedFeedback", "Unmodulated",
+    "WeightPerturbation", "Wireless", "minus_loss", "own_step", "pooled",
 ]  # fmt: skip

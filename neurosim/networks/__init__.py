@@ -12,13 +12,16 @@ from neurosim.networks.cnn import cnn
 from neurosim.networks.mlp import mlp
 from neurosim.networks.recurrent import EVIDENCE, lsnn, lstm, rnn
 from neurosim.networks.spiking_mlp import spiking_mlp
+from neurosim.networks.transformer import transformer
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp, "cnn": cnn, "rnn": rnn, "lstm": lstm, "lsnn": lsnn, "spiking-mlp": spiking_mlp,
+    "transformer": transformer,
 }  # fmt: skip
 OF_TASK: dict[tuple[str, str], Callable[..., nn.Module]] = {  # where a task wants other sizes or neurons
     ("text", "rnn"): partial(rnn, hidden=128, tau=None),
     ("text", "lstm"): partial(lstm, hidden=128),
+    ("text", "transformer"): partial(transformer, d=128, heads=4),
     ("evidence", "lsnn"): partial(lsnn, neuron=EVIDENCE),
 }
 
@@ -28,4 +31,4 @@ def network_for(task: str, network: str) -> Callable[..., nn.Module]:
     return OF_TASK.get((task, network), NETWORKS[network])
 
 
-__all__ = ["NETWORKS", "cnn", "lsnn", "lstm", "mlp", "network_for", "rnn", "spiking_mlp"]
+__all__ = ["NETWORKS", "cnn", "lsnn", "lstm", "mlp", "network_for", "rnn", "spiking_mlp", "transformer"]

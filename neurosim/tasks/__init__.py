@@ -7,6 +7,7 @@ from typing import Any
 from neurosim.tasks.base import Split, Task, cross_entropy
 from neurosim.tasks.images import digits, fashion, mnist, read_idx
 from neurosim.tasks.memory import delayed_xor, evidence, store_recall
+from neurosim.tasks.recall import induction, recall
 from neurosim.tasks.rows import Rows, rows
 from neurosim.tasks.sequences import NOT_ASKED, Answers, Sequences
 from neurosim.tasks.spikes import SpikeTrains, spike_trains
@@ -14,10 +15,11 @@ from neurosim.tasks.text import text
 
 STORED: dict[str, Callable[..., Task]] = {"digits": digits, "fashion": fashion, "mnist": mnist}  # read from files
 DELAYED = {"delayed-xor": delayed_xor, "store-recall": store_recall, "evidence": evidence}  # drawn; they have a delay
-TASKS: dict[str, Callable[..., Any]] = {**STORED, **DELAYED, "text": text}
+FOUND = {"recall": recall, "induction": induction}  # drawn; what is asked is to be found in the sequence
+TASKS: dict[str, Callable[..., Any]] = {**STORED, **DELAYED, **FOUND, "text": text}
 
 SPIKING = ("spiking-mlp",)  # networks that are shown spike trains
-IN_TIME = ("rnn", "lstm", "lsnn")  # networks that are shown sequences
+IN_TIME = ("rnn", "lstm", "lsnn", "transformer")  # networks that are shown sequences
 
 
 def task_of(
@@ -29,6 +31,8 @@ def task_of(
             raise ValueError(f"{flag}: given {value!r}, but {name} has none; {', '.join(those)} has")
     if name in DELAYED:
         return DELAYED[name]() if delay is None else DELAYED[name](delay)
+    if name in FOUND:
+        return FOUND[name]()
     return text(corpus or "grammar", level or "char") if name == "text" else TASKS[name](data)
 
 
@@ -49,6 +53,6 @@ def shown_to(network: str, task: Any) -> Any:
 
 __all__ = [
     "Answers", "NOT_ASKED", "Rows", "Sequences", "SpikeTrains", "Split", "TASKS", "Task", "cross_entropy", "delayed_xor",
-    "digits", "evidence", "fashion", "mnist", "read_idx", "rows", "shown_to", "spike_trains", "store_recall", "task_of",
-    "text",
+    "digits", "evidence", "fashion", "induction", "mnist", "read_idx", "recall", "rows", "shown_to", "spike_trains",
+    "store_recall", "task_of", "text",
 ]  # fmt: skip

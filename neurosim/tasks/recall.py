@@ -1,0 +1,84 @@
+"""Tasks that ask for attention: associative recall and induction. What is to be found differs from sequence to sequence.
+
+Symbols are one-hot, [T, B, symbols]; a target stands where an answer is asked, NOT_ASKED elsewhere.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from neurosim.tasks.sequences import NOT_ASKED, Answers, Sequences, share_right
+
+BATCH, UPDATES = 32, 20  # of an epoch
+
+
+def whole_number(least: int, **given: int) -> None:
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name}: given {value!r}, it must be a whole number of at least {least}")
+
+
+# ---------------------------------------------------------------------------------------------- associative recall
+def recall_trials(n: int, generator: torch.Generator, pairs: int, keys: int, values: int) -> tuple[Tensor, Tensor]:
+    """x [2 pairs, n, keys + values]: key, value, key, value ...; target [2 pairs, n] at each key that occurred before."""
+    stored = torch.randint(values, (n, keys), generator=generator)  # each sequence's own table
+    shown = torch.randint(keys, (pairs, n), generator=generator)
+    told = stored.gather(1, shown.T).T  # [pairs, n]
+    symbols = torch.stack([shown, keys + told], 1).flatten(0, 1)
+    seen = F.one_hot(shown, keys).cumsum(0).gather(2, shown[..., None])[..., 0] > 1
+    target = torch.full_like(symbols, NOT_ASKED)
+    target[::2] = torch.where(seen, told, NOT_ASKED)
+    return F.one_hot(symbols, keys + values).float(), target
+
+
+def recall(pairs: int = 12, keys: int = 8, values: int = 8) -> Sequences:
+    """Pairs of a key and a value, then the same keys again: which value belongs to this one?
+
+    Every sequence draws a value for each key, and shows `pairs` pairs, their keys drawn with replacement; at each key that
+    occurred before, its value is asked, while the key is shown: chance is 1 / values. There are more pairs than keys, so
+    that at least one is asked. After Ba et al. 2016, NeurIPS, and Schlag et al. 2021, ICML.
+    """
+    whole_number(1, keys=keys)
+    whole_number(2, values=values)
+    whole_number(keys + 1, pairs=pairs)
+    make = partial(recall_trials, pairs=pairs, keys=keys, values=values)
+    size = keys + values
+    return Sequences(
+        "recall", make, (size,), values, Answers(pairs), share_right,
+        network="transformer", batch_size=BATCH, train_size=BATCH * UPDATES,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- induction
+def induction_trials(n: int, generator: torch.Generator, length: int, symbols: int) -> tuple[Tensor, Tensor]:
+    """x [2 length, n, symbols], target [2 length, n] in the second half, where the next symbol follows from the first."""
+    first = torch.rand(n, symbols, generator=generator).argsort(1)[:, :length]  # without replacement
+    start = torch.randint(length, (n, 1), generator=generator)
+    at = (start + torch.arange(length + 1)) % length  # [n, length + 1], a circle
+    again = first.gather(1, at)
+    target = torch.full((2 * length, n), NOT_ASKED)
+    target[length:] = torch.where(
+        at[:, :-1] == length - 1, NOT_ASKED, again[:, 1:]
+    ).T  # what followed the last is unknown
+    return F.one_hot(torch.cat([first, again[:, :-1]], 1).T, symbols).float(), target
+
+
+def induction(length: int = 12, symbols: int = 16) -> Sequences:
+    """A row of different symbols, then the same from another place on, round in a circle: which comes next?
+
+    `length` of `symbols` symbols, drawn without replacement; the second time the row begins at a place that each sequence
+    draws, so that where a symbol stands tells nothing: it must be found, and what followed it then be said. Asked at every
+    symbol of the second row but that which was the last. Chance is 1 / symbols, 1 / length for who knows what was shown.
+    After the induction heads of Olsson et al. 2022, Transformer Circuits Thread.
+    """
+    whole_number(2, length=length)
+    whole_number(length, symbols=symbols)
+    make = partial(induction_trials, length=length, symbols=symbols)
+    return Sequences(
+        "induction", make, (symbols,), symbols, Answers(length - 1), share_right,
+        network="transformer", batch_size=BATCH, train_size=BATCH * UPDATES,
+    )  # fmt: skip
