@@ -229,7 +229,7 @@ def _score_axis(ax: Axes, metric: str, runs: Runs) -> None:
     to, back = stretch(metric, high)
     if to is not identity:
         ax.set_yscale("function", functions=(to, back))
-        bottom, top = to(low), to(min(high, 0.998))
+        bottom, top = to(low), to(min(high, 0.999))
         ax.set_ylim(back(bottom - 0.03 * (top - bottom)), back(top + 0.03 * (top - bottom)))
         ax.yaxis.set_major_locator(FixedLocator(ACCURACIES))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:.2f}"))
