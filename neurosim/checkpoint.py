@@ -135,9 +135,10 @@ def load(learner: Learner, path: Path | str) -> None:
     put_back(learner, tensors)
 
 
-def packed(learner: Learner, cell: str = "") -> bytes:
-    """The content of a checkpoint file."""
-    content = {"format": FORMAT, "cell": cell, "recipe": description(learner), "tensors": tensors_of(learner)}
+def packed(learner: Learner, cell: str = "", about: Mapping[str, Any] = {}) -> bytes:
+    """The content of a checkpoint file. `about`: what to say of task and net, in plain words, numbers and lists."""
+    content = {"format": FORMAT, "cell": cell, "recipe": description(learner), "about": dict(about)}
+    content["tensors"] = tensors_of(learner)
     file = io.BytesIO()
     torch.save(content, file)
     return file.getvalue()

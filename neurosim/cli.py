@@ -1,5 +1,7 @@
-"""The command line: compare, study, check, figure, list, explain.  Exit 0 done, 1 a claim failed or a run diverged,
-2 wrong use (one line, no traceback), 130 interrupted."""
+"""The command line: compare, tune, study, check, figure, list, explain, generate.
+
+Exit 0 done, 1 a claim failed or a run diverged, 2 wrong use (one line, no traceback), 130 interrupted.
+"""
 
 from __future__ import annotations
 
@@ -112,6 +114,24 @@ def explain(name: str, network: str | None, brian2: bool) -> int:
         click.echo(script(spiking[nearest("spike rule", name, spiking)]))
         return 0
     click.echo(report.explain_recipe(known[name]) if name in known else report.explain_rule(ALL[name]))
+    return 0
+
+
+@cli.command()
+@click.option("--checkpoint", type=click.Path(path_type=Path, dir_okay=False), required=True, help="of compare text")
+@click.option("--prompt", required=True, help="how the text begins")
+@click.option("--length", type=click.IntRange(1), default=200, help="symbols to say (default 200)")
+@click.option("--temperature", type=click.FloatRange(0), default=1.0, help="0: always the likeliest symbol (default 1)")
+@click.option("--seed", type=int, default=0, help="of what is drawn (default 0)")
+def generate(checkpoint: Path, prompt: str, length: int, temperature: float, seed: int) -> int:
+    """Go on with a text, symbol by symbol, by a net that `compare text --checkpoints DIR` has trained."""
+    import torch
+
+    from neurosim.generate import speaker
+
+    who = speaker(checkpoint)
+    said = who.says(prompt, length, temperature, torch.Generator().manual_seed(seed))
+    click.echo(f"{prompt}{' ' if who.by_word else ''}{said}")
     return 0
 
 

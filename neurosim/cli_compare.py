@@ -172,7 +172,16 @@ def run(plan: Plan) -> Iterator[Any]:
         dask=plan.dask,
         store=Store(plan.cells, plan.fresh),
         checkpoints=plan.checkpoint if plan.checkpoints else None,
+        about=about(plan),
     )
+
+
+def about(plan: Plan) -> dict[str, Any]:
+    """What a checkpoint says beside its tensors, for `neurosim generate`."""
+    said = {"network": plan.network, "task": plan.slug.partition("-")[0] if plan.slug.startswith("text") else plan.slug}
+    said |= {"shape": list(plan.task.shape), "outputs": plan.task.outputs, "dt": getattr(plan.task, "dt", None)}
+    symbols = getattr(plan.task, "vocabulary", None)
+    return said | ({"symbols": list(symbols), "by_word": plan.task.by_word} if symbols else {})
 
 
 def collect(running: Iterator[Any], total: int, name: str) -> tuple[list[Any], bool]:

@@ -12,9 +12,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -44,19 +44,21 @@ def run_cells(
     dask: str | None = None,
     store: Store | None = None,
     checkpoints: Callable[[Job], Path] | None = None,
+    about: Mapping[str, Any] = {},
 ) -> Iterator[Cell]:
     """The cells as they end: first those in the `store`, then the others, each kept there before it is given.
 
     They run one after the other, in `workers` processes, or on the Dask cluster whose scheduler is at the address
     `dask`; each with one thread and a random state of its own, so that the rows are the same everywhere. The trained
-    net of a cell is saved as `checkpoints(job)`; a stored cell whose checkpoint is not there is run again.
+    net of a cell is saved as `checkpoints(job)`; a stored cell whose checkpoint is not there is run again;
+    `about`: what a checkpoint says of task and net, in words and numbers.
     ValueError, at once, for equal names or seeds, epochs < 1, workers < 1.
     """
     seeds = list(seeds)
     _check(recipes, seeds, epochs, workers)
     keys = cell_keys(recipes, make_net, task, seeds, epochs=epochs, device=device) if store or checkpoints else {}
     shared = make_net, task, epochs, device, torch.get_default_dtype(), source()
-    work = Work({r.name: r for r in recipes}, *shared, keys if checkpoints else {})
+    work = Work({r.name: r for r in recipes}, *shared, keys if checkpoints else {}, about)
     jobs = [Job(r.name, seed) for r in recipes for seed in seeds]
     return _cells(work, jobs, keys, workers, dask, store, checkpoints)
 
@@ -122,6 +124,7 @@ class Work:
     dtype: torch.dtype
     source: str  # of the neurosim that began the comparison
     checkpoints: Mapping[Job, str]  # the key of each cell whose network is wanted
+    about: Mapping[str, Any] = field(default_factory=dict)  # what a checkpoint says of task and net
 
     def __call__(self, job: Job) -> tuple[Cell, bytes]:
         """The cell, and its network as a checkpoint file holds it, if that is wanted."""
@@ -134,7 +137,7 @@ class Work:
 
         def pack(learner: Learner) -> None:
             if job in self.checkpoints:
-                networks.append(checkpoint.packed(learner, self.checkpoints[job]))
+                networks.append(checkpoint.packed(learner, self.checkpoints[job], self.about))
 
         with _one_at_a_time, reproducible(job.seed, self.dtype):
             cell = run_cell(

@@ -13,8 +13,9 @@ B  The number of pairs up to which nine in ten answers are nearer to their own v
 C  n / 4 keys, each given a new value R times: the error of the last. Expected: the delta rule overwrites, Hebb adds up, and
    attention answers with their mean.
 
-Found: as expected. The delta rule errs less than Hebb at every load, most below N = n, and where values change it alone keeps
-up (error .20 after eight, Hebb 8.6). A first form of B expected capacity in proportion to n, which its own theory does not say.
+Found: as expected. The delta rule errs less than Hebb at every load, and where values change it alone keeps up (error .20 after
+eight, Hebb 8.8); but it holds fewer pairs in B: each write takes from what older pairs left, Hebb keeps all alike. A first form
+of B expected capacity in proportion to n, which its own theory does not say.
 """
 
 from collections.abc import Callable, Mapping, Sequence

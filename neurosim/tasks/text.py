@@ -186,6 +186,10 @@ class Text:
         return len(self.vocabulary)
 
     @property
+    def by_word(self) -> bool:
+        return self.metric == WORDS.metric
+
+    @property
     def shape(self) -> tuple[int, ...]:
         return (self.outputs,)
 
@@ -277,6 +281,14 @@ class Grammar(Sequences):
 
     m: grammar.Machine = field(repr=False)
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        return self.m.symbols
+
+    @property
+    def by_word(self) -> bool:
+        return self.metric == WORDS.metric
+
     def baselines(self, split: Drawn) -> dict[str, float]:
         """Bits on the same test sequences: n-grams, counted on five epochs; who knows all but the number; who knows all."""
         train = [symbols_of(batch) for e in range(COUNTED) for batch in self.batches(split, split.seed, e)]
@@ -291,6 +303,8 @@ class Proverb(Sequences):
     """The one sentence."""
 
     drawn_anew: ClassVar[bool] = False  # its trials are all the same one
+    vocabulary: ClassVar[tuple[str, ...]] = PROVERB
+    by_word: ClassVar[bool] = True
 
     def baselines(self, split: Drawn) -> dict[str, float]:
         return {}

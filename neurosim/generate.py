@@ -1,0 +1,116 @@
+"""Text from a trained network, a symbol at a time:   c ~ softmax(output[t] / temperature),   then c is shown as symbol t + 1.
+
+    net, symbols = speaker("checkpoints/text-transformer-backprop-seed0.pt")
+    said = generate(net, numbers, 100, temperature=0.8, generator=torch.Generator().manual_seed(0))
+
+Any network that was trained on `text` speaks, a Transformer or a recurrent one, whatever rule it learned by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from neurosim import checkpoint
+from neurosim.plasticity import Batch, forward
+
+WINDOW = 100  # symbols that are seen at once, as in training
+Predict = Callable[[nn.Module, Batch], Tensor]
+
+
+@torch.no_grad()
+def generate(
+    net: nn.Module,
+    prompt: Tensor,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+    size: int | None = None,
+    dt: float | None = None,
+    predict: Predict = forward,
+) -> Tensor:
+    """prompt [n] or [n, B] of symbol numbers -> the next `length` symbols, [length] or [length, B].
+
+    temperature 0 says the likeliest symbol. The net sees the last `WINDOW` symbols, one-hot of `size` (default: as many as
+    it has outputs). dt in ms per symbol, for nets with a time constant. ValueError for an empty prompt, length < 1,
+    or a negative temperature.
+    """
+    if prompt.numel() < 1:
+        raise ValueError("prompt: given nothing, the first symbol must follow one")
+    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+        raise ValueError(f"length: given {length!r}, it must be a whole number of at least 1")
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature: given {temperature}, it must be a number of at least 0")
+    said = prompt if prompt.dim() == 2 else prompt[:, None]
+    kind = next(net.parameters())
+    size = size or net.readout.input.weight.shape[0]
+    for _ in range(length):
+        x = F.one_hot(said[-WINDOW:], size).to(kind)
+        u = predict(net, Batch(x, None, None, time=True, dt=dt))[-1]
+        if temperature == 0:
+            c = u.argmax(-1)
+        else:
+            c = torch.multinomial((u / temperature).softmax(-1), 1, generator=generator)[:, 0]
+        said = torch.cat([said, c[None]])
+    new = said[len(prompt) :]
+    return new if prompt.dim() == 2 else new[:, 0]
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A trained net, its symbols, and how they are written."""
+
+    net: nn.Module
+    symbols: tuple[str, ...]
+    by_word: bool
+    dt: float | None
+    predict: Predict = forward
+
+    def numbers(self, text: str) -> Tensor:
+        """The text's symbols as numbers [n]. ValueError for one that the net has never seen."""
+        from neurosim.tasks.text import OTHER, words
+
+        place = {s: k for k, s in enumerate(self.symbols)}
+        parts = words(text) if self.by_word else list(text)
+        if unknown := [p for p in parts if p not in place and OTHER not in place]:
+            raise ValueError(
+                f"prompt: given {unknown[0]!r}, which is none of the net's symbols: {' '.join(self.symbols)}"
+            )
+        return torch.tensor([place.get(p, place.get(OTHER, 0)) for p in parts], dtype=torch.int64)
+
+    def text(self, numbers: Tensor) -> str:
+        return (" " if self.by_word else "").join(self.symbols[k] for k in numbers.tolist())
+
+    def says(self, prompt: str, length: int, temperature: float, generator: torch.Generator) -> str:
+        """The prompt's continuation."""
+        how = {"temperature": temperature, "generator": generator, "dt": self.dt, "predict": self.predict}
+        return self.text(generate(self.net, self.numbers(prompt), length, size=len(self.symbols), **how))
+
+
+def speaker(path: Path | str) -> Speaker:
+    """The net of a checkpoint that `neurosim compare text --checkpoints DIR` wrote.
+
+    FileNotFoundError if there is none, ValueError if it is damaged, or of no text.
+    """
+    from neurosim.networks import network_for
+    from neurosim.recipes import every_recipe_for
+
+    content = checkpoint.read(Path(path))
+    about = content.get("about", {})
+    if "symbols" not in about:
+        raise ValueError(f"{path} was not trained on text: make one by `neurosim compare text --checkpoints DIR`")
+    task, network, name = about["task"], about["network"], content["recipe"]["recipe"]
+    recipe = every_recipe_for(task, network, None, [name])[name]
+    net = recipe.prepare(network_for(task, network)(tuple(about["shape"]), about["outputs"]))
+    tensors = {n.removeprefix("net/"): v for n, v in content["tensors"].items() if n.startswith("net/")}
+    net.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)
+    return Speaker(net.eval(), tuple(about["symbols"]), about["by_word"], about["dt"], recipe.predict)
+
+
+__all__ = ["Speaker", "generate", "speaker"]
