@@ -27,24 +27,29 @@ def recall_trials(n: int, generator: torch.Generator, pairs: int, keys: int, val
     """x [2 pairs, n, keys + values]: key, value, key, value ...; target [2 pairs, n] at each key that occurred before."""
     stored = torch.randint(values, (n, keys), generator=generator)  # each sequence's own table
     shown = torch.randint(keys, (pairs, n), generator=generator)
+    seen = again(shown, keys)
+    shown[-1] = torch.where(seen.any(0), shown[-1], shown[0])  # few pairs may have all keys different
     told = stored.gather(1, shown.T).T  # [pairs, n]
     symbols = torch.stack([shown, keys + told], 1).flatten(0, 1)
-    seen = F.one_hot(shown, keys).cumsum(0).gather(2, shown[..., None])[..., 0] > 1
     target = torch.full_like(symbols, NOT_ASKED)
-    target[::2] = torch.where(seen, told, NOT_ASKED)
+    target[::2] = torch.where(again(shown, keys), told, NOT_ASKED)
     return F.one_hot(symbols, keys + values).float(), target
+
+
+def again(shown: Tensor, keys: int) -> Tensor:
+    """Did the key occur before? [pairs, n]"""
+    return F.one_hot(shown, keys).cumsum(0).gather(2, shown[..., None])[..., 0] > 1
 
 
 def recall(pairs: int = 12, keys: int = 8, values: int = 8) -> Sequences:
     """Pairs of a key and a value, then the same keys again: which value belongs to this one?
 
     Every sequence draws a value for each key, and shows `pairs` pairs, their keys drawn with replacement; at each key that
-    occurred before, its value is asked, while the key is shown: chance is 1 / values. There are more pairs than keys, so
-    that at least one is asked. After Ba et al. 2016, NeurIPS, and Schlag et al. 2021, ICML.
+    occurred before, its value is asked, while the key is shown: chance is 1 / values. Where all keys of few pairs differ, the
+    last is made the first again, so that one is asked. After Ba et al. 2016, NeurIPS, and Schlag et al. 2021, ICML.
     """
     whole_number(1, keys=keys)
-    whole_number(2, values=values)
-    whole_number(keys + 1, pairs=pairs)
+    whole_number(2, values=values, pairs=pairs)
     make = partial(recall_trials, pairs=pairs, keys=keys, values=values)
     size = keys + values
     return Sequences(
