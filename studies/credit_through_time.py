@@ -9,11 +9,11 @@ All rules start from the same weights and see the same trials, for the ten epoch
 at T = 70, N = 64 on validation trials: what a rule loses with delay is also what its rate loses. Expected by definition: the
 same first weights and batches for all. Expected from Bellec et al. 2020 and Murray 2019: what filters through a unit's own
 memory (e-prop, RFLO) learns at T = 70 as backpropagation does. The source of the task's form: `neurosim.tasks.memory`. Where
-each rule breaks is a finding. Found, five seeds: at T = 150 BPTT,
-direct feedback and RFLO learn (1.00, .98, .96), the reservoir gets .93, symmetric e-prop, at the fast rate that was best at 70,
-learns in one or two seeds of five; at 300 BPTT learns in two of five seeds within 300 updates and its mean falls below the
-reservoir's (.71, .81; a claim fails), while random feedback at slower rates goes on (.92, .97). A reservoir whose readout has the
-rate that is best for it is a strong control at every delay. Learning by reward is at chance throughout.
+each rule breaks is a finding. Found, five seeds: at T = 150 BPTT, direct feedback and RFLO learn (1.00, .98, .96), the
+reservoir gets .93, and symmetric e-prop, at the fast rate that was best at 70, learns in two seeds of five; at 300 BPTT
+learns in two of five seeds within 300 updates and its mean falls below the reservoir's (.71, .81; a claim fails), while
+random feedback at slower rates goes on (.92, .97). A reservoir whose readout has the rate that is best for it is a strong
+control at every delay. Learning by reward is at chance throughout.
 """
 
 import math
