@@ -12,8 +12,8 @@ By default a short version (delay 150 ms, `EPOCHS` of ten iterations); --full th
 of 64 trials: an hour on two cores. The error is that of 512 test trials, the same after every tenth iteration. "Reached" is as
 published the first of these below .07; nothing else is chosen on them, and the mean of the last five is shown beside it.
 
-Found: one seed of two is below .07, after 430 iterations; the other's least error is .086, so that claim fails (a third seed, in
-trials on validation data, got .052 after 340). Reservoirs end at .26 to .37 and never come near. Without clipping and at
+Found: one seed of two is below .07, after 430 iterations; the other's least error is .086, so that claim fails (a third, in a
+trial on validation data, got .052 after 360). Reservoirs end at .26 to .37 and never come near. Without clipping and at
 a constant rate the error jumps by .1 from one measurement to the next.
 """
 
