@@ -14,8 +14,8 @@ C  The same cosine over training, each rule on the network that it trains itself
    training, and random feedback above 0 once the readout's weights have turned.
 
 Found: at the first weights neither keeps anything: the whole gradient is that of paths through many spikes, and e-prop's cosine
-with it is .01, within chance. Training makes the neurons' own memory matter: .72 on nets trained by BPTT (pieces of 20 steps
-.17), .6 on its own, .5 with random feedback, .08 for pieces of 10 steps, which do not learn the task (.65 right; e-prop .99,
+with it is .01, within chance. Training makes the neurons' own memory matter: .69 on nets trained by BPTT (pieces of 20 steps
+.16), .6 on its own, .5 with random feedback, .09 for pieces of 10 steps, which do not learn the task (.64 right; e-prop .99,
 random .97 after 10 epochs). The null is wide: its mean is near .05, but 97.5 % of it reaches .5, since a trial's error differs
 from another's mostly in sign; so the claim is of means over training (a first form, above the 97.5 % at every epoch, fails:
 at epoch 0 in most seeds, and by its interval at epoch 2). Without the companion and at a rate of 5e-3, as first tried, BPTT
