@@ -115,9 +115,9 @@ def _synapses(learner: Learner) -> dict[str, Tensor]:
 
 
 # ---------------------------------------------------------------------------------------------- files
-def save(learner: Learner, path: Path | str, cell: str = "") -> None:
-    """Write it, whole or not at all. `cell` is the key of the cell that ends with it, if it is one's."""
-    write_whole(Path(path), packed(learner, cell))
+def save(learner: Learner, path: Path | str, cell: str = "", about: Mapping[str, Any] = {}) -> None:
+    """Write it, whole or not at all. `cell` is the key of the cell that ends with it, if it is one's; `about`: see `packed`."""
+    write_whole(Path(path), packed(learner, cell, about))
 
 
 def load(learner: Learner, path: Path | str) -> None:

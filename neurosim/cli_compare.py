@@ -85,7 +85,8 @@ def compare(
 ) -> int:
     """Compare learning rules on TASK: the same first weights, the same batches.
 
-    Images (digits, fashion, mnist) on any network; delayed-xor, store-recall, evidence and text on recurrent ones.
+    Images (digits, fashion, mnist) on any network; delayed-xor, store-recall, evidence, text, recall and induction on recurrent
+    ones and on the transformer.
 
     Finished cells (a rule, a seed) are kept in runs/.cells, or DIR/.cells with --out DIR: a run that was stopped or
     killed and is started again does only what is missing.

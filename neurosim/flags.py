@@ -33,7 +33,9 @@ def options(*names: str) -> Callable[[Any], Any]:
     """The flags that the commands share."""
     path = click.Path(path_type=Path, file_okay=False)
     flags = {
-        "network": click.option("--network", help="mlp, cnn, rnn, lstm, lsnn, spiking-mlp; default: the task's"),
+        "network": click.option(
+            "--network", help="mlp, cnn, rnn, lstm, lsnn, spiking-mlp, transformer; default: the task's"
+        ),
         "rules": click.option("--rules", default=None, help="all (default), core, three-factor, or SLUG,SLUG,..."),
         "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
         "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from neurosim import checkpoint
 from neurosim.plasticity import Batch, forward
 
-WINDOW = 100  # symbols that are seen at once, as in training
+WINDOW = 100  # symbols that are seen at once, as long as the sequences of every text but the proverb
 Predict = Callable[[nn.Module, Batch], Tensor]
 
 
@@ -41,22 +41,26 @@ def generate(
     it has outputs). dt in ms per symbol, for nets with a time constant. ValueError for an empty prompt, length < 1,
     or a negative temperature.
     """
+    size = size or net.readout.input.weight.shape[0]
     if prompt.numel() < 1:
         raise ValueError("prompt: given nothing, the first symbol must follow one")
+    if prompt.dim() not in (1, 2) or prompt.dtype != torch.int64 or not 0 <= prompt.min() <= prompt.max() < size:
+        shape = f"{list(prompt.shape)} {str(prompt.dtype).removeprefix('torch.')}"
+        raise ValueError(f"prompt: given {shape}, expected numbers 0 to {size - 1} of symbols, int64, [n] or [n, B]")
     if isinstance(length, bool) or not isinstance(length, int) or length < 1:
         raise ValueError(f"length: given {length!r}, it must be a whole number of at least 1")
     if not 0 <= temperature < float("inf"):
         raise ValueError(f"temperature: given {temperature}, it must be a number of at least 0")
-    said = prompt if prompt.dim() == 2 else prompt[:, None]
     kind = next(net.parameters())
-    size = size or net.readout.input.weight.shape[0]
+    said = (prompt if prompt.dim() == 2 else prompt[:, None]).to(kind.device)
     for _ in range(length):
         x = F.one_hot(said[-WINDOW:], size).to(kind)
         u = predict(net, Batch(x, None, None, time=True, dt=dt))[-1]
         if temperature == 0:
             c = u.argmax(-1)
         else:
-            c = torch.multinomial((u / temperature).softmax(-1), 1, generator=generator)[:, 0]
+            u = (u - u.amax(-1, keepdim=True)).double() / max(temperature, 1e-30)
+            c = torch.multinomial(u.softmax(-1), 1, generator=generator)[:, 0]
         said = torch.cat([said, c[None]])
     new = said[len(prompt) :]
     return new if prompt.dim() == 2 else new[:, 0]
@@ -106,10 +110,18 @@ def speaker(path: Path | str) -> Speaker:
     if "symbols" not in about:
         raise ValueError(f"{path} was not trained on text: make one by `neurosim compare text --checkpoints DIR`")
     task, network, name = about["task"], about["network"], content["recipe"]["recipe"]
-    recipe = every_recipe_for(task, network, None, [name])[name]
+    known = every_recipe_for(task, network, None, [name])
+    if name not in known:
+        raise ValueError(
+            f"{path} was trained by {name}, which is no recipe here: put its tensors into a net of your own"
+        )
+    recipe = known[name]
     net = recipe.prepare(network_for(task, network)(tuple(about["shape"]), about["outputs"]))
     tensors = {n.removeprefix("net/"): v for n, v in content["tensors"].items() if n.startswith("net/")}
-    net.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)
+    try:
+        net.to(next(iter(tensors.values())).dtype).load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{path} holds another net than the {network} of {task} here: train it again") from error
     return Speaker(net.eval(), tuple(about["symbols"]), about["by_word"], about["dt"], recipe.predict)
 
 

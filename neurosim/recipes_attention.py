@@ -51,7 +51,7 @@ HIDDEN_SYNAPSES = ("blocks.*",)
 
 
 def frozen_part(name: str, patterns: tuple[str, ...]) -> Entry:
-    """As backprop, and at its rate, but these synapses stay as drawn."""
+    """As backprop, at a rate of its own, but these synapses stay as drawn."""
 
     def make(v: Values, convolutional: bool) -> Recipe:
         rules: Mapping[str, Rule | None] = {**dict.fromkeys(patterns), "*": Gradient()}

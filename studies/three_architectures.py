@@ -4,7 +4,8 @@ The 8x8 digits, whole to the perceptron (mlp) and the convolutional net (cnn), r
 Transformer, in which each row is a token; the class is asked at the last row. The same rules on all, with Adam: backprop; the
 error back through fixed random weights (feedback alignment; through recurrence and attention too); straight to every layer,
 each step its own (own) or the trial's sum at every step (pooled; on mlp and cnn there is one step, and they are one); Oja's
-rule on hidden synapses, with rows kept at length 1; frozen hidden synapses. The readout follows its own error in all.
+rule on hidden synapses, with plain SGD and rows kept at length 1; frozen hidden synapses. The readout follows its own error in
+all, and in Oja's net at the rate found for frozen.
 
 Each rule's rate is the best of four (`RATES`) on the validation part, one seed, `SEARCHED` epochs; then `EPOCHS` epochs on five
 other splits. Expected by definition: the same first weights and batches for all rules of a net; frozen
@@ -36,7 +37,7 @@ from neurosim.study import Mode, main
 from neurosim.tasks import digits, shown_to
 
 METRIC, SEEDS, SEEDS_FULL, EPOCHS, EPOCHS_QUICK, SEARCHED = "accuracy", 5, 20, 15, 1, 8
-RATES, HEBBIAN, READOUT = (3e-4, 1e-3, 3e-3, 1e-2), (1e-6, 1e-5, 1e-4, 1e-3), 5e-3
+RATES, HEBBIAN = (3e-4, 1e-3, 3e-3, 1e-2), (1e-6, 1e-5, 1e-4, 1e-3)
 NETS = {"mlp": mlp, "cnn": cnn, "rnn": partial(rnn, hidden=128), "transformer": partial(transformer, d=32)}
 BACKPROP, FROZEN, OJA, POOLED = "backprop", "frozen", "oja", "direct-feedback-pooled"
 CREDITS: dict[str, Credit] = {
@@ -48,8 +49,8 @@ CREDITS: dict[str, Credit] = {
 CHANCE = 0.1
 
 
-def recipe(name: str, net: str, lr: float) -> Recipe:
-    """The rule at this rate; cnn's start `steadied`, as in every comparison of them."""
+def recipe(name: str, net: str, lr: float, readout: float = 0.0) -> Recipe:
+    """The rule at this rate, Oja's readout at another; cnn's start `steadied`, as in every comparison of them."""
     prepare = {"prepare": steadied} if net == "cnn" else {}
     if name in CREDITS:
         return Recipe(name, {"*": Gradient()}, CREDITS[name], lr=lr, optimizer=torch.optim.Adam, **prepare)
@@ -58,7 +59,7 @@ def recipe(name: str, net: str, lr: float) -> Recipe:
         "readout.*": Gradient(),
         **(hidden if net == "transformer" else {k: v for k, v in hidden.items() if k == "*"}),
     }
-    rates = {"readout.*": READOUT if name == OJA else lr, "*": lr}
+    rates = {"readout.*": readout if name == OJA else lr, "*": lr}
     optimizers = {"readout.*": torch.optim.Adam, "*": torch.optim.SGD}
     project = unit_rows if name == OJA else None
     return Recipe(name, rules, Backprop(), lr=rates, optimizer=optimizers, project=project, **prepare)
@@ -66,15 +67,17 @@ def recipe(name: str, net: str, lr: float) -> Recipe:
 
 def names_for(net: str) -> list[str]:
     """Where there is one step, pooled errors are each step's own."""
-    return [n for n in (*CREDITS, OJA, FROZEN) if n != POOLED or net in ("rnn", "transformer")]
+    return [n for n in (*CREDITS, FROZEN, OJA) if n != POOLED or net in ("rnn", "transformer")]
 
 
-def best_rate(name: str, net: str, quick: bool) -> tuple[float, list[dict]]:
+def best_rate(name: str, net: str, quick: bool, readout: float) -> tuple[float, list[dict]]:
     """The rate with the highest validation score; and all scores as rows."""
     task, rows = shown_to(net, digits()), []
     for lr in (HEBBIAN if name == OJA else RATES)[: 1 if quick else None]:
         with reproducible(0, torch.float32):
-            cell = run_cell(recipe(name, net, lr), NETS[net], task, 0, EPOCHS_QUICK if quick else SEARCHED, tuning=True)
+            cell = run_cell(
+                recipe(name, net, lr, readout), NETS[net], task, 0, EPOCHS_QUICK if quick else SEARCHED, tuning=True
+            )
         rows.append({"recipe": name, "seed": 0, "epoch": SEARCHED, "samples": 0, "layer": f"{net}, lr {lr:g}",
                      "quantity": "validation", "value": cell.final("test")})  # fmt: skip
     top = max(rows, key=lambda r: -1.0 if np.isnan(r["value"]) else r["value"])
@@ -85,11 +88,12 @@ def run(mode: Mode) -> tuple[list[dict], list[dict]]:
     store = Store((Path("runs") if mode.out == Path("figures") else mode.out) / ".cells")
     rows, hashes = [], []
     for net in NETS:
-        recipes = []
-        for name in names_for(net):
-            lr, searched = best_rate(name, net, mode.quick)
+        recipes, lr = [], 0.0
+        for name in names_for(net):  # frozen is the one before Oja
+            readout = lr
+            lr, searched = best_rate(name, net, mode.quick, readout)
             rows += searched
-            recipes.append(recipe(name, net, lr))
+            recipes.append(recipe(name, net, lr, readout))
         cells = list(
             run_cells(recipes, NETS[net], shown_to(net, digits()), epochs=EPOCHS_QUICK if mode.quick else EPOCHS,
                       seeds=range(mode.seeds), workers=os.cpu_count() or 1, store=store)

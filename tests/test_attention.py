@@ -20,6 +20,7 @@ from neurosim.credit import (
     own_step,
     pooled,
 )
+from neurosim.locality import WORDS, claimed
 from neurosim.networks import transformer
 from neurosim.networks.attention import (
     Attention,
@@ -34,8 +35,9 @@ from neurosim.networks.attention import (
 )
 from neurosim.networks.transformer import Block, norm, places
 from neurosim.plasticity import Batch, Gradient, Layer, Learner, Recipe, Unsupported, play, synapses
+from neurosim.probes import measured
 from neurosim.tasks import NOT_ASKED, induction, recall
-from tests.nets import autograd, ce_seq, mlp, relative, updates
+from tests.nets import autograd, ce_seq, dense, mlp, relative, updates
 
 NEAR = 1e-12
 FORMS = [Softmax(), Linear(), Linear(normalised=True), FastWeights(), DeltaWeights(), DeltaWeights(eta=0.3)]
@@ -72,8 +74,13 @@ def softmax_weights(q, ks):
     return [x / sum(e) for x in e]
 
 
+def features(x):
+    e = [a + 1 if a > 0 else math.exp(a) for a in x.tolist()]
+    return [a / sum(e) for a in e]
+
+
 def linear_weights(q, ks):
-    return [(positive(q) @ positive(k)).item() for k in ks]
+    return [sum(a * b for a, b in zip(features(q), features(k))) for k in ks]
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -81,6 +88,15 @@ def linear_weights(q, ks):
 def test_attention_is_its_sum(attend, weigh, causal):
     q, k, v = qkv()
     torch.testing.assert_close(attend(q, k, v, causal), by_loops(q, k, v, weigh, causal), rtol=0, atol=NEAR)
+
+
+def test_features_far_below_zero_are_numbers():
+    for kind in (torch.float32, torch.float64):
+        y = positive(torch.tensor([[-20.0, -21.0], [-300.0, -300.0]], dtype=kind))
+        torch.testing.assert_close(
+            y[0], torch.tensor([1.0, math.exp(-1)], dtype=kind) / (1 + math.exp(-1)), rtol=1e-5, atol=0
+        )
+        assert torch.isfinite(y).all()
 
 
 def test_normalised_linear_attention_is_a_mean():
@@ -316,25 +332,96 @@ def test_feedback_to_blocks_is_a_loss_linear_in_their_ends(error):
     assert relative(got, {n: w / batch.size for n, w in want.items()}) < NEAR
 
 
-def test_credit_through_the_next_attention_takes_that_way_alone():
-    """By autograd: the first block is told B_0 e and d (attention of block 1) / d x_0; the second what it was."""
-    net, batch = small()
+@pytest.mark.parametrize("blocks", [2, 3])
+def test_credit_through_the_next_attention_takes_that_way_alone(blocks):
+    """By autograd of <told_b, x_b> with the stream cut but for the next attention: from the top, each block is told B_b e and
+
+    (d attention of block b + 1 / d x_b)^T of what that block is told.
+    """
+    torch.manual_seed(0)
+    net = transformer((6,), 4, d=8, blocks=blocks, heads=2)
+    _, batch = small()
     L, got = told(net, batch, BlockFeedback(through_attention=True))
-    e, (first, second) = errors(net, batch), net.blocks
-    B = [L.own[f"direct/blocks.{k}"].weight for k in range(2)]
+    e = errors(net, batch)
+    B = [L.own[f"direct/blocks.{k}"].weight for k in range(blocks)]
     x = net.embed(batch.x)
-    x0 = first((x + places(len(x), x)).detach())
-    a = second.attention(norm(x0))
-    mixed = x0.detach() + a  # the residual way is cut
-    x1 = mixed + second.down(second.up(norm(mixed)))
-    aims = (e @ B[0].T * x0).sum() + (e @ B[1].T * x1).sum()
-    of_first = {n: m.weight for n, m in synapses(net).items() if n.startswith("blocks.0.")}
-    want = dict(zip(of_first, torch.autograd.grad(aims, list(of_first.values()))))
-    assert relative({n: got[n] for n in want}, {n: w / batch.size for n, w in want.items()}) < NEAR
+    stream = [x.detach() + places(len(x), x)]
+    for block in net.blocks:
+        stream.append(block(stream[-1]).detach())
+    signal, want = e @ B[-1].T, {}
+    for k in reversed(range(blocks)):
+        block, into = net.blocks[k], stream[k].clone().requires_grad_()
+        mixed = into.detach() + block.attention(norm(into))  # the residual way is cut
+        end = mixed + block.down(block.up(norm(mixed)))
+        ws = {n: m.weight for n, m in synapses(net).items() if n.startswith(f"blocks.{k}.")}
+        back, *grads = torch.autograd.grad((signal.detach() * end).sum(), [into, *ws.values()])
+        want |= {n: g / batch.size for n, g in zip(ws, grads)}
+        signal = e @ B[k - 1].T + back
+    assert relative({n: got[n] for n in want}, want) < NEAR
     plain = told(net, batch, BlockFeedback())[1]
-    assert relative({n: got[n] for n in want}, {n: plain[n] for n in want}) > 1e-3
-    for n in got.keys() - want.keys():
+    lower = [n for n in want if not n.startswith(f"blocks.{blocks - 1}.")]
+    assert relative({n: got[n] for n in lower}, {n: plain[n] for n in lower}) > 1e-3
+    for n in got.keys() - set(lower):
         torch.testing.assert_close(got[n], plain[n], rtol=0, atol=NEAR)
+
+
+def test_what_is_no_synapse_gets_no_gradient_of_the_whole_loss():
+    """Biases in blocks: `rest` is refused under credit that stays in its block, not trained by backprop behind its back."""
+    for credit in (BlockFeedback(), BlockLocal()):
+        net, batch = small()
+        net.blocks[0].up.input.bias = nn.Parameter(torch.zeros(32))
+        with pytest.raises(Unsupported, match="no gradient reaches"):
+            Learner(net, Recipe("x", {"*": Gradient()}, credit, lr=0.1, rest=("*.bias",)), batch)
+
+
+def test_credit_by_blocks_says_what_it_lacks():
+    net, batch = small(memory=lambda d: Hopfield(d, 5))
+    told(net, batch, BlockFeedback(through_attention=True))  # a Hopfield layer is the second block's attention
+    net.blocks[1].attention.forward = net.blocks[1].attention.forward
+    del net.blocks[1].attention
+    net.blocks[1].forward = lambda x: x + net.blocks[1].down(net.blocks[1].up(norm(x)))
+    with pytest.raises(Unsupported, match="module `attention`"):
+        told(net, batch, BlockFeedback(through_attention=True))
+    with pytest.raises(ValueError, match="every block follows a loss of its own"):
+        net, batch = small()
+        L = Learner(net, Recipe("x", {"*": Gradient()}, BlockLocal(), lr=0.1), batch)
+        list(L.recipe.credit.passes(net, replace(batch, loss=None), dict(L.own), torch.Generator()))
+
+
+@pytest.mark.parametrize("credit", [BlockFeedback(), BlockLocal()], ids=["feedback", "local"])
+def test_credit_by_blocks_reads_what_it_claims(credit):
+    """On blocks without time and attention, where single units can be disturbed: nothing beyond the claim, and each word of it
+
+    but transport is read by the last synapse of a block, that one by the first.
+    """
+
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.readout = Layer(dense(6, 20)), Layer(dense(20, 4))
+            self.blocks = nn.ModuleList(Perceptron() for _ in range(2))
+
+        def forward(self, x):
+            x = self.embed(x)
+            for block in self.blocks:
+                x = block(x)
+            return self.readout(x)
+
+    class Perceptron(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = Layer(dense(20, 30), torch.tanh), Layer(dense(30, 20))
+
+        def forward(self, x):
+            return x + self.down(self.up(x))
+
+    batch = Batch(torch.randn(2, 6), torch.tensor([1, 3]), lambda o, y: F.cross_entropy(o, y, reduction="none"))
+    recipe = Recipe("x", {"*": Gradient()}, credit, lr=0.1)
+    seen = measured(recipe, Stack(), batch)
+    for n, words in seen.items():
+        said = claimed(recipe, n, Gradient()) & WORDS.keys()
+        assert words <= said, n
+    assert seen["blocks.0.up.input"] | seen["blocks.0.down.input"] == (credit.reads | {"pre", "credit"}) & WORDS.keys()
 
 
 def test_a_blocks_own_loss_is_that_of_a_net_cut_between_blocks():
@@ -442,6 +529,25 @@ def test_recall_asks_what_was_told(pairs):
             assert batch.target[t + 1, b].item() == NOT_ASKED
             assert known.setdefault(key, value) == value
         assert (batch.target[:, b] != NOT_ASKED).any()
+
+
+def test_who_counts_values_is_the_floor_of_recall():
+    """The most frequent value so far, of equal ones the latest, counted by hand."""
+    task = recall(pairs=9, keys=3, values=4).limited(test=40)
+    split = task.split(1)
+    (batch,) = task.evaluation(split)
+    symbols, shares = batch.x.argmax(-1), []
+    for b in range(40):
+        seen, right = [], []
+        for t in range(18):
+            if symbols[t, b] >= 3:
+                seen.append(symbols[t, b].item() - 3)
+            elif batch.target[t, b] != NOT_ASKED:
+                most = max(seen.count(v) for v in seen)
+                said = next(v for v in reversed(seen) if seen.count(v) == most)
+                right.append(said == batch.target[t, b].item())
+        shares.append(sum(right) / len(right))
+    assert task.baselines(split)["most frequent value so far"] == pytest.approx(sum(shares) / 40)
 
 
 def test_induction_asks_what_followed():

@@ -33,8 +33,8 @@ class SampledAnswers:
 
     sent: Callable[[Tensor], Tensor] = pooled
     rate: float = 0.1
-    reads: frozenset[str] = claims("target", "noise", "batch")
-    last: frozenset[str] = claims("target", "noise", "batch", "lateral")
+    reads: frozenset[str] = claims("target", "noise")
+    last: frozenset[str] = claims("target", "noise", "lateral")
     gives: frozenset[str] = claims("reward", "credit")
 
     def __post_init__(self) -> None:

@@ -34,6 +34,12 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
     return {f"{BLOCKS}.{k}": block for k, block in net.get_submodule(BLOCKS).named_children()}
 
 
+def attention_of(name: str, block: nn.Module) -> nn.Module:
+    if not isinstance(getattr(block, "attention", None), nn.Module):
+        raise Unsupported(f"{name}: credit through attention needs a block's module `attention`, and this has none")
+    return block.attention
+
+
 def widths(trial: Trial) -> dict[str, int]:
     """Units of the stream at the end of each block, and of each layer in no block but the readout.
 
@@ -80,9 +86,10 @@ class BlockFeedback:
     """told_b = B_b e,   e = -dL/d output,   B_b ~ N(0, 1 / outputs) fixed: direct feedback, once for each block.
 
     `error` says which error is sent: `own_step` (each token its own), or `pooled` over the sequence, told at every token.
-    `through_attention`: block b is also told what returns to it through the attention of block b + 1 (d a / d x_b, a what that
-    attention adds), and by no other way. Source: Nokland 2016, NeurIPS; per block of a Transformer: Launay et al. 2020,
-    NeurIPS ("macro"). Relation to backprop: the way from the output to a block's end is replaced by one matrix.
+    `through_attention`: block b is also told what returns of all that block b + 1 is told, through its attention (d a / d x_b,
+    a what that attention adds), and by no other way. Claims are of all synapses: a block's last one needs no transport.
+    Source: Nokland 2016, NeurIPS; per block of a Transformer: Launay et al. 2020, NeurIPS ("macro"). Relation to backprop: the
+    way from the output to a block's end is replaced by one matrix.
     """
 
     error: Callable[[Tensor], Tensor] = own_step
@@ -91,6 +98,8 @@ class BlockFeedback:
     gives: frozenset[str] = claims("credit")
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
+        if self.error is not own_step and not trial.batch.time:
+            raise Unsupported("pooled errors are summed over a sequence, but this batch has no time")
         made = {}
         for n, width in widths(trial).items():
             m = nn.Linear(
@@ -101,7 +110,7 @@ class BlockFeedback:
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         blocks = blocks_of(net)
-        inner = {f"{b}.attention": m.attention for b, m in blocks.items()} if self.through_attention else {}
+        inner = {f"{b}.attention": attention_of(b, m) for b, m in blocks.items()} if self.through_attention else {}
         with watched({**blocks, **inner}) as ends:
             trial = play(net, batch)
         e, last = error_of(trial), readout_of(trial)
@@ -109,12 +118,14 @@ class BlockFeedback:
         for n in widths(trial):
             end = ends[n] if n in ends else trial.outputs[n]
             told[n] = (sent @ own[f"direct/{n}"].weight.detach().T).expand_as(end)
-        for below, above in zip(list(blocks)[:-1], list(blocks)[1:], strict=True) if self.through_attention else ():
+        pairs = list(zip(list(blocks)[:-1], list(blocks)[1:], strict=True)) if self.through_attention else []
+        for below, above in reversed(pairs):
             a, end = ends[f"{above}.attention"], ends[above]
             (at_a,) = torch.autograd.grad(end, a, told[above], retain_graph=True)
             (back,) = torch.autograd.grad(a, ends[below], at_a, retain_graph=True)
             told[below] = told[below] + back
-        yield Pass(trial, {"credit": {**returned_within(trial, ends, told), last: e}})
+        credit = {**returned_within(trial, ends, told), last: e}
+        yield Pass(replace(trial, loss=None), {"credit": credit})  # no loss: what is no synapse gets no gradient of it
 
 
 @dataclass(frozen=True)
@@ -125,7 +136,7 @@ class BlockLocal:
     Eidnes 2019, ICML; Belilovsky, Eickenberg & Oyallon 2019, ICML. Relation to backprop: it is that of one block at a time.
     """
 
-    reads: frozenset[str] = claims("error", "feedback", "transport")
+    reads: frozenset[str] = claims("error", "feedback", "transport", "lateral")  # the head's norm
     gives: frozenset[str] = claims("credit")
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
@@ -138,6 +149,8 @@ class BlockLocal:
         return made
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
+        if batch.loss is None:
+            raise ValueError("batch.loss: given None, but every block follows a loss of its own")
         with watched(blocks_of(net)) as ends:
             trial = play(net, batch)
         heads, credit, told = {}, {}, {}
@@ -149,4 +162,4 @@ class BlockLocal:
             told[n], credit[f"head/{n}"] = (-g for g in torch.autograd.grad(loss, (x, z)))
             heads[f"head/{n}"] = head_record(f"head/{n}", m, y, z)
         credit |= {**returned_within(trial, ends, told), readout_of(trial): error_of(trial)}
-        yield Pass(replace(trial, records={**trial.records, **heads}), {"credit": credit})
+        yield Pass(replace(trial, records={**trial.records, **heads}, loss=None), {"credit": credit})

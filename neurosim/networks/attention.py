@@ -3,7 +3,7 @@
     Softmax        y_t = sum_s softmax_s(beta k_s.q_t) v_s,   beta = 1 / sqrt(n)
     Linear         y_t = sum_s (phi(k_s).phi(q_t)) v_s,   unnormalised, or divided by sum_s phi(k_s).phi(q_t)
     FastWeights    W_t = W_{t-1} + v_t phi(k_t)^T,   y_t = W_t phi(q_t): a Hebbian synapse that lasts for a sequence
-    DeltaWeights   W_t = W_{t-1} + eta (v_t - W_{t-1} phi(k_t)) phi(k_t)^T: the delta rule, which overwrites
+    DeltaWeights   W_t = W_{t-1} + eta (v_t - W_{t-1} phi(k_t)) phi(k_t)^T / |phi(k_t)|^2: the delta rule, which overwrites
 
 Causal sums go over s <= t. FastWeights equals causal, unnormalised Linear. Each is a frozen value, called with (q, k, v,
 causal). Sources: Vaswani et al. 2017, NeurIPS; Katharopoulos et al. 2020, ICML; Schlag, Irie & Schmidhuber 2021, ICML.
@@ -67,14 +67,17 @@ def later(u: Tensor) -> Tensor:
 
 
 def positive(x: Tensor) -> Tensor:
-    """phi(x) = elu(x) + 1, made to sum to 1: features of keys and queries (Schlag et al. 2021)."""
-    y = F.elu(x) + 1
-    return y / y.sum(-1, keepdim=True)
+    """phi(x) = elu(x) + 1, made to sum to 1: features of keys and queries (Schlag et al. 2021). Of one unit always 1."""
+    y = torch.where(x > 0, x + 1, x.clamp(max=0).exp())  # elu(x) + 1 is 0 in float32 below -17
+    return y / y.sum(-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
 
 
 @dataclass(frozen=True)
 class Linear:
-    """y_t = sum_s (phi(k_s).phi(q_t)) v_s;   `normalised`: divided by sum_s phi(k_s).phi(q_t).  Katharopoulos et al. 2020."""
+    """y_t = sum_s (phi(k_s).phi(q_t)) v_s;   `normalised`: divided by sum_s phi(k_s).phi(q_t).  Katharopoulos et al. 2020,
+
+    whose phi does not sum to 1: with phi = elu + 1 it is their equation.
+    """
 
     phi: Callable[[Tensor], Tensor] = positive
     normalised: bool = False
@@ -117,7 +120,8 @@ class FastWeights:
 class DeltaWeights(FastWeights):
     """W_t = W_{t-1} + eta (v_t - W_{t-1} phi(k_t)) phi(k_t)^T / |phi(k_t)|^2,   y_t = W_t phi(q_t).  Causal only.
 
-    eta = 1: what is now stored under phi(k_t) is exactly v_t. Sources: Widrow & Hoff 1960; Schlag et al. 2021.
+    eta = 1: what is now stored under phi(k_t) is exactly v_t. Sources: Widrow & Hoff 1960; Schlag et al. 2021, where eta is
+    learned and keys are not divided by |phi(k_t)|^2.
     """
 
     eta: float = 1.0
