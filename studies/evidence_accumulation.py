@@ -13,7 +13,7 @@ of 64 trials: an hour on two cores. The error is that of 512 test trials, the sa
 published the first of these below .07; nothing else is chosen on them, and the mean of the last five is shown beside it.
 
 Found: one seed of two is below .07, after 430 iterations; the other's least error is .086, so that claim fails (a third, in a
-trial on validation data, got .052 after 360). Reservoirs end at .26 to .37 and never come near. Without clipping and at
+trial on validation data, got .052 after 360). Reservoirs end at .26 to .38 and never come near. Without clipping and at
 a constant rate the error jumps by .1 from one measurement to the next.
 """
 
