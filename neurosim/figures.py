@@ -102,7 +102,9 @@ LOOKS = {
     "feedback-alignment-tied": Look("#3f4a5a", "s", "--"),
     "predictive-coding-one-step": Look("#a9b4c4", "P", "--"),
 }
-OTHER_COLOURS = ("#6a3d9a", "#cc79a6", "#8c564b", "#b39ddb", "#5f5f7f")
+OTHER_COLOURS = (
+    "#6a3d9a", "#cc79a6", "#8c564b", "#b39ddb", "#5f5f7f", "#17a398", "#9acd32", "#e9967a", "#4682b4", "#bc8f00", "#708238",
+)  # fmt: skip
 OTHER_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
