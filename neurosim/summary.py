@@ -36,10 +36,14 @@ FAMILIES = {
     "energy and prediction": ("predictive-coding", "equilibrium-propagation"),
     "through time": ("bptt", "surrogate-bptt", "tbptt-10"),
     "e-prop and RFLO": ("eprop", "eprop-random", "eprop-adaptive", "rflo"),
-    "direct feedback": ("direct-feedback-own", "direct-feedback-pooled"),
+    "direct feedback": (
+        "direct-feedback-own", "direct-feedback-pooled", "direct-feedback-block-own", "direct-feedback-block-pooled",
+    ),
     "perturbation and reward": ("node-perturbation", "weight-perturbation", "reward-hebb", "miconi"),
-    "losses of the layer": ("layer-local", "forward-forward"),
+    "losses of the layer": ("layer-local", "block-local", "forward-forward"),
     "Hebbian": ("hebb", "oja", "sanger", "bcm", "softhebb", "hard-wta", "k-wta", "stdp", "triplet-stdp"),
+    "some projections": ("hebbian-qk", "hebbian-vo", "reward-qk", "reward-vo"),
+    "some stay as drawn": ("frozen-qk", "frozen-embeddings", "reward-frozen"),
     "pre-training": ("rbm", "autoencoder"),
     "controls and twins": ("frozen", "reservoir", "regulated", *CONTROLS, *TWINS),
 }  # fmt: skip

@@ -14,6 +14,7 @@ from scipy import stats
 from neurosim import report
 from neurosim.compare import Cell
 from neurosim.recipes import CONTROLS, LINE_UP, RECIPES, TWINS
+from neurosim.recipes_attention import ATTENTION
 from neurosim.recipes_time import MADE, recurrent
 from neurosim.summary import (
     FAMILIES,
@@ -179,7 +180,7 @@ def test_two_manifests_on_the_command_line(tmp_path: Path, capsys: pytest.Captur
 # ---------------------------------------------------------------------------------------------- order and families
 def test_every_recipe_has_one_family() -> None:
     members = [slug for slugs in FAMILIES.values() for slug in slugs]
-    known = set(LINE_UP).union({"surrogate-bptt"}, *(recurrent("delayed-xor", n) for n in MADE))
+    known = set(LINE_UP).union({"surrogate-bptt"}, ATTENTION, *(recurrent("delayed-xor", n) for n in MADE))
     assert len(members) == len(set(members)) and set(members) == known
 
 
