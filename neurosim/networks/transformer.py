@@ -52,7 +52,7 @@ class Transformer(nn.Module):
 
     def __init__(self, n: int, outputs: int, d: int, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.embed = Layer(dense(n, d, 1.0))
+        self.embed = Layer(dense(n, d, float(n)))  # N(0, 1): a symbol must not drown in the sines of its place
         self.blocks = nn.ModuleList(blocks)
         self.readout = Layer(dense(d, outputs, 1.0))
 
@@ -78,7 +78,7 @@ def transformer(
 
     Of tokens with `shape` each, to so many outputs at each; d units, so many blocks; `memory(d)`: a module in the place of
     attention in the last block, such as a `Hopfield`. Layers embed, blocks.K.attention.q .k .v .o, blocks.K.up, .down,
-    readout; weights N(0, 1 / fan-in). ValueError for fewer than one block or heads that do not divide d.
+    readout; weights N(0, 1 / fan-in), of embed N(0, 1). ValueError for fewer than one block or heads that do not divide d.
     """
     if blocks < 1:
         raise ValueError(f"blocks: given {blocks}, there must be at least 1")
