@@ -467,10 +467,10 @@ def test_tokens_that_are_not_asked_get_no_error_of_their_own_by_direct_feedback(
 def test_node_perturbation_points_along_the_gradient():
     """The mean over 40,000 disturbed copies: cosine above .9 with autograd, over all projections."""
     net, batch = small()
-    many = replace(batch, x=batch.x.repeat(1, 4000, 1), target=batch.target.repeat(1, 4000))
+    many = replace(batch, x=batch.x.repeat(1, 1000, 1), target=batch.target.repeat(1, 1000))
     dw: dict = {}
     L = Learner(net, Recipe("np", {"*": Gradient()}, NodePerturbation(1e-3), lr=0.0), batch)
-    for _ in range(10):
+    for _ in range(40):
         for n, d in L.step(many).items():
             dw[n] = dw.get(n, 0) + d
     a, b = (torch.cat([x[n].flatten() for n in sorted(x)]) for x in (dw, autograd(net, batch)))
@@ -481,9 +481,9 @@ def test_reward_for_answers_is_reinforce_at_the_readout():
     """Mean over many draws of the readout's dW: the gradient of the expected number of right answers, by enumeration."""
     net, batch = small()
     credit = SampledAnswers(pooled)
-    L = Learner(net, Recipe("r", {"readout.*": Gradient()}, credit, lr=0.1), batch)
-    many = replace(batch, x=batch.x.repeat(1, 20000, 1), target=batch.target.repeat(1, 20000))
-    got = L.updates(many)["readout.input"]
+    L = Learner(net, Recipe("r", {"readout.*": Gradient()}, credit, lr=0.0), batch)
+    many = replace(batch, x=batch.x.repeat(1, 1000, 1), target=batch.target.repeat(1, 1000))
+    got = sum(L.step(many)["readout.input"] for _ in range(20)) / 20
     w = net.readout.input.weight
     p = net(batch.x).softmax(-1)
     expected = p.gather(2, batch.target[..., None]).sum() / batch.size
