@@ -36,7 +36,9 @@ def options(*names: str) -> Callable[[Any], Any]:
         "network": click.option(
             "--network", help="mlp, cnn, rnn, lstm, lsnn, spiking-mlp, transformer; default: the task's"
         ),
-        "rules": click.option("--rules", default=None, help="all (default), core, three-factor, or SLUG,SLUG,..."),
+        "rules": click.option(
+            "--rules", default=None, help="all (default), core, three-factor, or SLUG,SLUG,... (tbptt-K for any K)"
+        ),
         "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
         "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),
         "device": click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -207,9 +208,9 @@ def weight_factor(p: Power) -> str:
 
 def explain_recipe(recipe: Recipe) -> str:
     """Equations, what is read, how it relates to backprop, the source; and every choice the recipe made."""
-    lines = [recipe.name, "", f"credit   {recipe.credit!r}", _indent(recipe.credit)]
+    lines = [recipe.name, "", f"credit   {in_short(recipe.credit)}", _indent(recipe.credit)]
     for pattern, rule in recipe.rules.items():
-        lines += ["", f"rule     {pattern}: {rule!r}" if rule else f"rule     {pattern}: none, frozen"]
+        lines += ["", f"rule     {pattern}: {in_short(rule)}" if rule else f"rule     {pattern}: none, frozen"]
         lines += [_indent(rule)] if rule else []
     lines += [
         "",
@@ -222,6 +223,12 @@ def explain_recipe(recipe: Recipe) -> str:
         f"answers  {'after settling' if name_of(recipe.predict) != 'forward' else 'from one forward trial'}",
     ]
     return "\n".join(lines)
+
+
+def in_short(value: Any) -> str:
+    """Its repr, functions by name and long tensors by their ends."""
+    text = re.sub(r"<function (?:\w+\.)*(\w+) at 0x[0-9a-f]+>", r"\1", repr(value))
+    return re.sub(r"tensor\(\[([^,\]]+),[^\]]{60,}?,\s*([^,\]]+)\]", r"tensor([\1, ..., \2]", text)
 
 
 def catalogue(kind: str) -> dict[str, str]:

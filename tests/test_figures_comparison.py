@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from neurosim import figures
 from neurosim.figures_comparison import comparison
 from neurosim.recipes import CONTROLS, LINE_UP, TWINS
-from neurosim.recipes_reward import SPIKING as SPIKING_LINE_UP
 from neurosim.recipes_attention import ATTENTION
+from neurosim.recipes_reward import SPIKING as SPIKING_LINE_UP
 from neurosim.recipes_time import MADE, recurrent
 from neurosim.summary import FAMILIES
 from tests.test_figures import CORE, FINAL, lines, make_manifest, make_rows

@@ -39,7 +39,10 @@ def delayed_xor(delay: int = 70, cue: float = 0.4, noise: float = 0.1) -> Sequen
     gap, and the answer asked in the last ten, while input 2 is 1. Cues are +-`cue`; all inputs have white noise.
     """
     if isinstance(delay, bool) or not isinstance(delay, int) or delay < 2 * (CUE + ANSWER):
-        raise ValueError(f"delay: given {delay!r}, a trial has at least {2 * (CUE + ANSWER)} steps, a whole number")
+        least = 2 * (CUE + ANSWER)
+        raise ValueError(
+            f"delay: given {delay!r}, a trial has at least {least} steps of 1 ms, a whole number: its length"
+        )
     make = partial(xor_trials, T=delay, cue=cue, noise=noise)
     return Sequences("delayed-xor", make, (3,), 2, Answers(ANSWER), batch_size=32, train_size=960)
 
