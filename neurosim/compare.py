@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Cell", "Job", "MakeNet", "Row", "TaskLike", "Work", "compare", "draw_net", "rows_of", "run_cell", "run_cells",
-    "shuffled_credit", "unsupported",
+    "last_scores", "other_hashes", "shuffled_credit", "unsupported",
 ]  # fmt: skip
 
 
@@ -174,3 +174,28 @@ def rows_of(cells: Iterable[Cell]) -> list[Row]:
     """The rows of all cells; an unsupported one has a single row of nan."""
     blank = {"epoch": 0, "samples": 0, "layer": "", "quantity": "test", "value": math.nan}
     return [r for c in cells for r in (c.rows or [{"recipe": c.recipe, "seed": c.seed, **blank}])]
+
+
+def last_scores(rows: Iterable[Row]) -> dict[tuple[str, str], list[float]]:
+    """By recipe and layer (in studies: the place), the last test score of each seed."""
+    last: dict[tuple[str, str, int], tuple[int, float]] = {}
+    for r in rows:
+        key = (r["recipe"], r["layer"], r["seed"])
+        if r["quantity"] == "test" and r["epoch"] >= last.get(key, (-1, 0.0))[0]:
+            last[key] = r["epoch"], r["value"]
+    found: dict[tuple[str, str], list[float]] = {}
+    for (recipe, layer, _), (_, value) in last.items():
+        found.setdefault((recipe, layer), []).append(value)
+    return found
+
+
+def other_hashes(comparisons: Iterable[Sequence[Cell]], what: str) -> int:
+    """In how many cells, over all comparisons, `what` (init_hash, batch_hash) differs from the others' of its seed."""
+    others = 0
+    for cells in comparisons:
+        by_seed: dict[int, set[str]] = {}
+        for c in cells:
+            if c.status == "ok":
+                by_seed.setdefault(c.seed, set()).add(getattr(c, what))
+        others += sum(len(found) - 1 for found in by_seed.values())
+    return others

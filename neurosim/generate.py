@@ -1,7 +1,7 @@
 """Text from a trained network, a symbol at a time:   c ~ softmax(output[t] / temperature),   then c is shown as symbol t + 1.
 
-    net, symbols = speaker("checkpoints/text-transformer-backprop-seed0.pt")
-    said = generate(net, numbers, 100, temperature=0.8, generator=torch.Generator().manual_seed(0))
+    who = speaker("checkpoints/text-transformer-backprop-seed0.pt")
+    said = who.says("the cat", 100, 0.8, torch.Generator().manual_seed(0))
 
 Any network that was trained on `text` speaks, a Transformer or a recurrent one, whatever rule it learned by.
 """

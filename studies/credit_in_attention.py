@@ -25,7 +25,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neurosim.compare import rows_of, run_cells
+from neurosim.compare import last_scores, other_hashes, rows_of, run_cells
 from neurosim.credit import BlockFeedback, pooled
 from neurosim.figures import STYLE, claim, looks
 from neurosim.networks import transformer
@@ -90,28 +90,17 @@ def run(mode: Mode) -> tuple[list[dict], list[dict]]:
 
 def final(rows: Sequence[Mapping]) -> dict[tuple[str, int, int], list[float]]:
     """By recipe, pairs and blocks: the last test score of each seed."""
-    last: dict[tuple[str, str, int], tuple[int, float]] = {}
-    for r in rows:
-        key = (r["recipe"], r["layer"], r["seed"])
-        if r["quantity"] == "test" and r["epoch"] >= last.get(key, (-1, 0.0))[0]:
-            last[key] = r["epoch"], r["value"]
     found: dict[tuple[str, int, int], list[float]] = {}
-    for (recipe, place, _), (_, value) in last.items():
+    for (recipe, place), values in last_scores(rows).items():
         pairs, blocks = (int(part.split()[1]) for part in place.split(", "))
-        found.setdefault((recipe, pairs, blocks), []).append(value)
+        found[recipe, pairs, blocks] = values
     return found
 
 
 def claims_of(rows: Sequence[Mapping], hashes: Sequence[Sequence], quick: bool) -> list[dict]:
     claims = []
     for what in ("init_hash", "batch_hash"):
-        others = 0
-        for cells in hashes:
-            by_seed: dict[int, set[str]] = {}
-            for c in cells:
-                if c.status == "ok":
-                    by_seed.setdefault(c.seed, set()).add(getattr(c, what))
-            others += sum(len(found) - 1 for found in by_seed.values())
+        others = other_hashes(hashes, what)
         claims.append(claim(f"recipes with another {what} than the first's, over all places", others, "<=", 0))
     if quick:
         return claims

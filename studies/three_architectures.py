@@ -24,7 +24,7 @@ import torch
 from matplotlib.figure import Figure
 
 from neurosim.cell import reproducible, run_cell
-from neurosim.compare import rows_of, run_cells
+from neurosim.compare import last_scores, other_hashes, rows_of, run_cells
 from neurosim.credit import Backprop, DirectFeedback, FeedbackAlignment, pooled
 from neurosim.figures import STYLE, claim, looks
 from neurosim.networks import cnn, mlp, rnn, transformer
@@ -103,33 +103,14 @@ def run(mode: Mode) -> tuple[list[dict], list[dict]]:
     return rows, claims_of(rows, hashes, mode.quick)
 
 
-def final(rows: Sequence[Mapping]) -> dict[tuple[str, str], list[float]]:
-    """By recipe and net: the last test score of each seed."""
-    last: dict[tuple[str, str, int], tuple[int, float]] = {}
-    for r in rows:
-        key = (r["recipe"], r["layer"], r["seed"])
-        if r["quantity"] == "test" and r["epoch"] >= last.get(key, (-1, 0.0))[0]:
-            last[key] = r["epoch"], r["value"]
-    found: dict[tuple[str, str], list[float]] = {}
-    for (name, net, _), (_, value) in last.items():
-        found.setdefault((name, net), []).append(value)
-    return found
-
-
 def claims_of(rows: Sequence[Mapping], hashes: Sequence[Sequence], quick: bool) -> list[dict]:
     claims = []
     for what in ("init_hash", "batch_hash"):
-        others = 0
-        for cells in hashes:
-            by_seed: dict[int, set[str]] = {}
-            for c in cells:
-                if c.status == "ok":
-                    by_seed.setdefault(c.seed, set()).add(getattr(c, what))
-            others += sum(len(found) - 1 for found in by_seed.values())
+        others = other_hashes(hashes, what)
         claims.append(claim(f"rules with another {what} than the first's, over all nets", others, "<=", 0))
     if quick:
         return claims
-    mean = {key: float(np.mean(v)) for key, v in final(rows).items()}
+    mean = {key: float(np.mean(v)) for key, v in last_scores(rows).items()}
     for net in NETS:
         got = [mean[n, net] for n in (FROZEN, BACKPROP)]
         claims.append(claim(f"{net}: credit helps", got, "ordering", [FROZEN, BACKPROP], 0, "definition of learning"))
@@ -140,7 +121,7 @@ def claims_of(rows: Sequence[Mapping], hashes: Sequence[Sequence], quick: bool) 
 
 
 def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
-    ends = final(rows)
+    ends = last_scores(rows)
     look = looks({name for name, _ in ends})
     nets = [n for n in NETS if any(net == n for _, net in ends)]
     with matplotlib.rc_context(STYLE):

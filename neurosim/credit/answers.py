@@ -11,13 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neurosim.credit.broadcast import readout_of
-from neurosim.credit.feedback import own_step, pooled
+from neurosim.credit.feedback import pooled
 from neurosim.credit.signals import rate_of
 from neurosim.plasticity import Pass, claims
 from neurosim.record import Batch, Trial, Unsupported
 from neurosim.trial import play
-
-__all__ = ["SampledAnswers", "own_step", "pooled"]
 
 
 @dataclass(frozen=True)

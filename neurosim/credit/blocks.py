@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from neurosim.credit.broadcast import error_of, readout_of
 from neurosim.credit.feedback import own_step
-from neurosim.credit.local import drawn, head_record
+from neurosim.credit.local import head_record, matrix
 from neurosim.plasticity import Pass, claims
 from neurosim.record import Batch, Trial, Unsupported
 from neurosim.synapses import send
@@ -100,13 +100,8 @@ class BlockFeedback:
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
         if self.error is not own_step and not trial.batch.time:
             raise Unsupported("pooled errors are summed over a sequence, but this batch has no time")
-        made = {}
-        for n, width in widths(trial).items():
-            m = nn.Linear(
-                trial.output.shape[-1], width, bias=False, device=trial.output.device, dtype=trial.output.dtype
-            )
-            made[f"direct/{n}"] = drawn(m, generator)
-        return made
+        y = trial.output
+        return {f"direct/{n}": matrix(y.shape[-1], k, y, generator) for n, k in widths(trial).items()}
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         blocks = blocks_of(net)
@@ -140,13 +135,8 @@ class BlockLocal:
     gives: frozenset[str] = claims("credit")
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
-        made = {}
-        for n, width in widths(trial).items():
-            m = nn.Linear(
-                width, trial.output.shape[-1], bias=False, device=trial.output.device, dtype=trial.output.dtype
-            )
-            made[f"head/{n}"] = drawn(m, generator)
-        return made
+        y = trial.output
+        return {f"head/{n}": matrix(k, y.shape[-1], y, generator) for n, k in widths(trial).items()}
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
         if batch.loss is None:

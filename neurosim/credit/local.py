@@ -47,6 +47,11 @@ def drawn(m: nn.Module, generator: torch.Generator) -> nn.Module:
     return m
 
 
+def matrix(pre: int, post: int, like: Tensor, generator: torch.Generator) -> nn.Module:
+    """A drawn `nn.Linear` from so many units to so many, where and of the type that `like` is."""
+    return drawn(nn.Linear(pre, post, bias=False, device=like.device, dtype=like.dtype), generator)
+
+
 def head_record(name: str, m: nn.Module, pre: Tensor, z: Tensor) -> Record:
     """What a head's synapse saw: z = A pre, linear."""
     pre, z = pre.detach(), z.detach()
@@ -79,8 +84,7 @@ class LayerLocal:
         lead, heads = 1 + trial.batch.time, {}
         for n in below(trial):
             y = trial.outputs[n]
-            m = nn.Linear(y.shape[lead:].numel(), trial.output.shape[-1], bias=False, device=y.device, dtype=y.dtype)
-            heads[f"head/{n}"] = drawn(m, generator)
+            heads[f"head/{n}"] = matrix(y.shape[lead:].numel(), trial.output.shape[-1], y, generator)
         return heads
 
     def passes(self, net: nn.Module, batch: Batch, own: dict[str, Any], generator: torch.Generator) -> Iterable[Pass]:
