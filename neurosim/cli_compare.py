@@ -23,6 +23,7 @@ class Plan:
     """What was asked for, every default filled in."""
 
     task: Any  # already at its size
+    asked: str  # the task's name as it was given
     slug: str  # of the task, and what else was asked of it
     make_net: Any
     network: str
@@ -59,7 +60,7 @@ class Plan:
 @click.argument("task")
 @options(
     "network", "rules", "seeds", "epochs", "device", "data", "out", "json", "quick", "full", "workers", "dask", "fresh",
-    "checkpoints", "tuned", "first_seed", "delay", "corpus", "level",
+    "checkpoints", "tuned", "first_seed", "delay", "corpus", "level", "patch",
 )  # fmt: skip
 def compare(
     task: str,
@@ -82,11 +83,12 @@ def compare(
     delay: int | None,
     corpus: str | None,
     level: str | None,
+    patch: int | None,
 ) -> int:
     """Compare learning rules on TASK: the same first weights, the same batches.
 
     Images (digits, fashion, mnist) on any network; delayed-xor, store-recall, evidence, text, recall and induction on recurrent
-    ones and on the transformer.
+    ones and on the transformer; masked-text on the transformer.
 
     Finished cells (a rule, a seed) are kept in runs/.cells, or DIR/.cells with --out DIR: a run that was stopped or
     killed and is started again does only what is missing.
@@ -105,14 +107,22 @@ def compare(
         nearest("network", network, NETWORKS)
         line_up(rules, task, network)  # a wrong name is told before data are read
     shown = task_of(task, data, delay, corpus, level)
-    own = any(v is not None for v in (delay, corpus, level))  # of the task
+    own = any(v is not None for v in (delay, corpus, level, patch))  # of the task
     plain = not (rules or seeds or epochs or quick or data or tuned or first_seed or own) and network in (
         None,
         shown.network,
     )
     network = network or shown.network
-    shown = shown_to(network, shown)
-    slug = task if not own else f"{task}-{delay}" if delay is not None else shown.name
+    shown = shown_to(network, shown, patch)
+    slug = (
+        task
+        if not own
+        else f"{task}-{delay}"
+        if delay is not None
+        else f"{task}-patch-{patch}"
+        if patch
+        else shown.name
+    )
     chosen = line_up(rules, task, network, tuned)
     if quick:
         train, test, quick_epochs = QUICK[task]
@@ -125,7 +135,7 @@ def compare(
     cells = (out or Path("runs")) / ".cells"
     ours = range(first_seed, first_seed + seeds)
     plan = Plan(
-        shown, slug, network_for(task, network), network, chosen, epochs or EPOCHS[task], ours, device, workers, dask,
+        shown, task, slug, network_for(task, network), network, chosen, epochs or EPOCHS[task], ours, device, workers, dask,
         quick, full, plain, folder, cells, fresh, checkpoints, source(task, network, tuned),
     )  # fmt: skip
     for needed in (folder, cells, checkpoints):
@@ -179,8 +189,13 @@ def run(plan: Plan) -> Iterator[Any]:
 
 def about(plan: Plan) -> dict[str, Any]:
     """What a checkpoint says beside its tensors, for `neurosim generate`."""
-    said = {"network": plan.network, "task": plan.slug.partition("-")[0] if plan.slug.startswith("text") else plan.slug}
-    said |= {"shape": list(plan.task.shape), "outputs": plan.task.outputs, "dt": getattr(plan.task, "dt", None)}
+    said = {
+        "network": plan.network,
+        "task": plan.asked,
+        "shape": list(plan.task.shape),
+        "outputs": plan.task.outputs,
+        "dt": getattr(plan.task, "dt", None),
+    }
     symbols = getattr(plan.task, "vocabulary", None)
     return said | ({"symbols": list(symbols), "by_word": plan.task.by_word} if symbols else {})
 
@@ -209,13 +224,15 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
     from neurosim.compare import rows_of
     from neurosim.cost import per_correct
     from neurosim.figures_comparison import comparison
+    from neurosim.plasticity import synapses
     from neurosim.statistics import average
-    from neurosim.summary import equivalences, summary
+    from neurosim.summary import as_drawn, equivalences, summary
 
     found = summary(cells, plan.recipes, plan.task.metric)
+    net = plan.make_net(plan.task.shape, plan.task.outputs)
     for r in plan.recipes:
         if r.name in found:
-            found[r.name]["prepared"] = report.prepared(r)
+            found[r.name]["prepared"], found[r.name]["as_drawn"] = report.prepared(r), as_drawn(r, list(synapses(net)))
             paid = next((c.cost for c in cells if c.recipe == r.name and c.cost), {})
             found[r.name] |= paid
             right = average(found[r.name]["test"])
@@ -225,7 +242,8 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
         "command": typed(),
         "config": {"task": plan.slug, "network": plan.network, "epochs": plan.epochs, "quick": plan.quick, "full": plan.full,
                    "workers": plan.workers, "n_train": cells[0].n_train, "n_test": cells[0].n_test,
-                   "tuned": plan.tuned, "interrupted": interrupted, "found": sum(c.stored for c in cells)},
+                   "tuned": plan.tuned, "fixed": getattr(net, "fixed", ""), "interrupted": interrupted,
+                   "found": sum(c.stored for c in cells)},
         "seeds": list(plan.seeds),
         "device": plan.device,
         "seconds": round(seconds, 1),
@@ -255,12 +273,16 @@ def baselines_of(plan: Plan) -> dict[str, list[float]]:
     return {n: [f[n] for f in found] for n in found[0]}
 
 
-def kept(rows: list[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
-    """The rows of the CSV, six digits each. Of more than ten seeds less, so that it stays below 1 MB: five digits, scores at
+MOST = 20_000  # rows that a CSV below 1 MB holds
 
-    the epochs where alignment was measured, no losses, and the null of other recipes than backprop at the last of them.
+
+def kept(rows: list[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
+    """The rows of the CSV, six digits each. Of many, or of more than ten seeds, less, so that it stays below 1 MB: five
+
+    digits, scores at the epochs where alignment was measured, no losses, the null of other recipes than backprop at the last
+    of them.
     """
-    few = seeds <= 10
+    few = seeds <= 10 and len(rows) <= MOST
     told = {r["epoch"] for r in rows if r["quantity"] == "alignment"}
     last = max(told, default=0)
 
@@ -283,7 +305,8 @@ def show(plan: Plan, manifest: dict[str, Any], png: Path, as_json: bool) -> None
     console = Console() if sys.stdout.isatty() else Console(width=150)
     sizes = f"{manifest['config']['n_train']:,}, {manifest['config']['n_test']:,} tested"
     title = f"{plan.slug}, {plan.network}: {len(plan.seeds)} seeds, {plan.epochs} epochs of {sizes}"
-    for table in report.comparison_tables(title, manifest["recipes"], plan.task.metric, console.width):
+    fixed = manifest["config"]["fixed"]
+    for table in report.comparison_tables(title, manifest["recipes"], plan.task.metric, console.width, fixed):
         console.print(table)
     if "baselines" in manifest:
         from neurosim.figures_rows import said_baselines

@@ -75,7 +75,8 @@ def comparison(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -
 
     with matplotlib.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.02, hspace=0.02)
-        fig = Figure(figsize=(13, sum(heights) + 0.5 + 0.16 * len(notes)), dpi=DPI, layout=layout)
+        wide = 13 + max(0.0, 0.5 * (len(layers) - 8))
+        fig = Figure(figsize=(wide, sum(heights) + 0.5 + 0.16 * len(notes)), dpi=DPI, layout=layout)
         bands = fig.add_gridspec(4 if layers else 3, 1, height_ratios=heights[: 4 if layers else 3])
 
         first: Axes | None = None
@@ -91,7 +92,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -
             ax.tick_params(labelleft=i % across == 0, labelbottom=i + across >= len(families))
         if first:
             _samples_axis(first, runs, "test")
-            _score_axis(first, metric, runs)
+            _score_axis(first, metric, runs, [v for values in final.values() for v in values])
 
         widths = [4.6, 4.6, max(1.6, 0.5 * len(layers))] if layers else [4.6, 4.6]
         line = bands[1].subgridspec(1, len(widths), width_ratios=widths)
@@ -222,11 +223,11 @@ def _samples_axis(ax: Axes, runs: Runs, quantity: str) -> None:
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
-def _score_axis(ax: Axes, metric: str, runs: Runs) -> None:
+def _score_axis(ax: Axes, metric: str, runs: Runs, final: Sequence[float]) -> None:
     """Accuracies as in `stretch`, errors and bits on a log axis, all others as they are."""
     values = [v for key, run in runs.items() if key[0] == "test" for by in run.values() for v in by.values()]
     low, high = min(values, default=0.0), max(values, default=0.0)
-    to, back = stretch(metric, high)
+    to, back = stretch(metric, final)
     if to is not identity:
         ax.set_yscale("function", functions=(to, back))
         bottom, top = to(low), to(min(high, 0.999))

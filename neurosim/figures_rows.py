@@ -70,16 +70,17 @@ def _hold(ax: Axes, scores: Mapping[str, tuple[float, float]], seeds: Sequence[f
     """The axis holds every seed; an interval much wider than their range (two seeds) runs off it."""
     if not seeds:
         return
-    to, back = stretch(metric, max(seeds))
-    if to is not identity:
-        ax.set_xscale("function", functions=(to, back))
-        ax.xaxis.set_major_locator(FixedLocator(ACCURACIES))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:g}"))
+    to, back = stretch(metric, seeds)
     ends = [v for mean, half in scores.values() for v in (mean - half, mean + half) if math.isfinite(v)]
     low, high = float(to(min(seeds))), float(to(max(seeds)))
     if span := high - low:
         wide = [float(to(v)) for v in (*seeds, *ends)]
         low, high = max(min(wide), low - 0.6 * span), min(max(wide), high + 0.6 * span)
+    if to is not identity:
+        ax.set_xscale("function", functions=(to, back))
+        ax.xaxis.set_major_locator(FixedLocator(apart(ACCURACIES, to, 0.09 * (high - low))))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda a, _: f"{a:g}"))
+    if span:
         ax.set_xlim(back(low - 0.05 * span), back(high + 0.05 * span))
 
 
@@ -87,9 +88,18 @@ def identity(v: Any) -> Any:
     return v
 
 
-def stretch(metric: str, best: float) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """Good accuracies apart: once one exceeds .8, axes are linear in -log(1 - accuracy); and the way back."""
-    if metric != "accuracy" or best <= 0.8:
+def apart(ticks: Sequence[float], to: Callable[[Any], Any], least: float) -> list[float]:
+    """Of the ticks, the best first, those that stand so far from the next."""
+    chosen: list[float] = []
+    for v in sorted(ticks, reverse=True):
+        if not chosen or to(chosen[-1]) - to(v) >= least:
+            chosen.append(v)
+    return chosen[::-1]
+
+
+def stretch(metric: str, final: Sequence[float]) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Good accuracies apart: where most final ones exceed .8, axes are linear in -log(1 - accuracy); and the way back."""
+    if metric != "accuracy" or not final or float(np.median(final)) <= 0.8:
         return identity, identity
     return lambda a: -np.log10(1 - np.minimum(a, 0.999)), lambda y: 1 - 10.0**-y
 

@@ -59,6 +59,7 @@ def options(*names: str) -> Callable[[Any], Any]:
         ),
         "corpus": click.option("--corpus", help="of text: grammar (default), reference, proverb, or a UTF-8 file"),
         "level": click.option("--level", type=click.Choice(["char", "word"]), help="of text: what a symbol is"),
+        "patch": click.option("--patch", type=int, help="images as squares of so many pixels a side, not rows"),
         "checkpoints": click.option(
             "--checkpoints", type=path, help="save trained nets there, TASK-NETWORK-RECIPE-seedN.pt"
         ),

@@ -257,13 +257,13 @@ CORE = {
 
 EPOCHS = {
     "digits": 30, "fashion": 10, "mnist": 10, "delayed-xor": 20, "store-recall": 20, "evidence": 50, "text": 20,
-    "recall": 20, "induction": 20,
+    "masked-text": 20, "recall": 20, "induction": 20,
 }  # fmt: skip
 # enough for the readout of the frozen control to converge
 QUICK = {
     "digits": (None, None, 5), "fashion": (640, 500, 2), "mnist": (1000, 500, 2), "delayed-xor": (960, 250, 4),
     "store-recall": (960, 250, 4), "evidence": (64, 64, 1), "text": (640, 250, 2),
-    "recall": (640, 250, 5), "induction": (640, 250, 5),
+    "masked-text": (640, 250, 2), "recall": (640, 250, 5), "induction": (640, 250, 5),
 }  # fmt: skip
 # train, test, epochs
 

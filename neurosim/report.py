@@ -31,7 +31,7 @@ RESAMPLED = "; bootstrap: 95 % interval and p over seeds and test items (from 5,
 
 HEADS = {
     "reads": "reads", "test": "test", "gap": "gap to backprop", "p_gap": "p", "over": "over frozen", "p_over": "p",
-    "half": "half gap at", "align": "align", "s": "s",
+    "half": "half gap at", "align": "align", "s": "s", "as_drawn": "stays as drawn",
     "boot_gap": "bootstrap, to backprop", "boot_p_gap": "p", "boot_over": "bootstrap, over frozen", "boot_p_over": "p",
     "macs_per_sample": "MACs a sample", "writes_per_sample": "writes a sample", "energy_per_sample": "pJ a sample",
     "macs_per_correct": "MACs a right answer",
@@ -41,31 +41,34 @@ BOOTSTRAP = ("boot_gap", "boot_p_gap", "boot_over", "boot_p_over")
 COSTS = ("macs_per_sample", "writes_per_sample", "energy_per_sample", "macs_per_correct")
 
 
-def comparison_tables(title: str, recipes: Mapping[str, Mapping[str, Any]], metric: str, width: int) -> list[Table]:
+def comparison_tables(
+    title: str, recipes: Mapping[str, Mapping[str, Any]], metric: str, width: int, fixed: str = ""
+) -> list[Table]:
     """The main table from the manifest's `recipes`, best first, twins and controls last.
 
-    Bootstrap and cost, where the manifest has them, follow in a second table; below 130 columns all is in parts, so
-    that nothing is cut.
+    What stays as drawn, bootstrap and cost, where the manifest has them, follow in a second table; below 130 columns all
+    is in parts, so that nothing is cut. `fixed`: what of the network learns under no rule.
     """
     both, decided = len(standing(recipes)) == 2, verdicts(recipes)
     slugs = ranked({n: r["test"] for n, r in recipes.items()}, metric in LOWER_IS_BETTER)
     lines = {n: _cells(recipes[n], both, decided[n]) for n in slugs}
-    wide = [("reads", *MAIN, *REST), (*BOOTSTRAP, *COSTS)]
+    wide = [("reads", *MAIN, *REST), ("as_drawn", *BOOTSTRAP, *COSTS)]
+    always = (*MAIN, "reads", *REST)
     tables = []
-    for columns in wide if width >= 130 else [MAIN, ("reads", *REST), BOOTSTRAP, COSTS]:
-        shown = [k for k in columns if k not in BOOTSTRAP + COSTS or any(line[k] != "-" for line in lines.values())]
+    for columns in wide if width >= 130 else [MAIN, ("reads", *REST), ("as_drawn", *BOOTSTRAP), COSTS]:
+        shown = [k for k in columns if k in always or any(line[k] != "-" for line in lines.values())]
         if not shown:
             continue
         table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1))
         table.add_column("rule", no_wrap=True)
         for k in shown:
             head = f"test {metric}" if k == "test" else HEADS[k]
-            table.add_column(head, justify="left" if k == "reads" else "right", overflow="fold")
+            table.add_column(head, justify="left" if k in ("reads", "as_drawn") else "right", overflow="fold")
         for n, after in zip(slugs, (*slugs[1:], ""), strict=True):
             last = marked(n) == n and marked(after) != after
             table.add_row(marked(n), *(lines[n][k] for k in shown), end_section=last)
         tables.append(table)
-    caption = CAPTION
+    caption = CAPTION + (f"; {fixed} learn under no rule" if fixed else "")
     caption += FEW if any(_few(r, k) for r in recipes.values() for k in REFERENCES) else ""
     caption += ASIDE if any(marked(n) != n for n in slugs) else ""
     caption += RESAMPLED if any(line[k] != "-" for line in lines.values() for k in BOOTSTRAP) else ""
@@ -96,6 +99,7 @@ def _cells(r: Mapping[str, Any], both: bool, decided: Verdict) -> dict[str, str]
             cells[f"boot_p_{column}"] = "-" if _few(r, reference) else probability(b[2])
     return cells | {
         "reads": ", ".join(r["reads"]),
+        "as_drawn": r.get("as_drawn") or "-",
         "test": spread(r["test"]) + ("" if r["status"] == "ok" else f" [{r['status']}]"),
         "half": half_gap(r["samples_to_half"]) if both else "-",
         "align": " ".join(mean_of_those(v) for v in r["alignment"].values()) or "-",

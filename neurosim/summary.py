@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from neurosim.bootstrap import Resampled, bootstrap
+from neurosim.plasticity import match
 from neurosim.recipes import CONTROLS, TWINS
 from neurosim.statistics import FEWEST_SEEDS, LOWER_IS_BETTER, Paired, average, holm, paired, samples_to_half
 
@@ -101,6 +103,19 @@ def summary(cells: Sequence[Cell], recipes: Sequence[Recipe], metric: str = "acc
                 b, p = draws[reference][r.name]
                 found[r.name][f"bootstrap_vs_{reference}"] = [b.low, b.high, p]
     return found
+
+
+def as_drawn(recipe: Recipe, names: Sequence[str]) -> str:
+    """Which of the net's synapses have no rule, in words: "embed", "*.q, *.k", "all but readout"; "" for none.
+
+    `names`: all its synapses, such as "blocks.0.attention.q.input"; what lacks a rule in every block is said once.
+    """
+    short = {n: re.sub(r"^blocks\.\d+\.(attention\.)?", "*.", n.removesuffix(".input")) for n in names}
+    stays = [n for n in names if match(recipe.rules, n) is None]
+    if stays == [n for n in names if not n.startswith("readout.")]:
+        return "all but readout"
+    whole = {s for s in short.values() if all(n in stays for n in names if short[n] == s)}
+    return ", ".join(dict.fromkeys(short[n] if short[n] in whole else n.removesuffix(".input") for n in stays))
 
 
 def against(

@@ -22,6 +22,7 @@ OF_TASK: dict[tuple[str, str], Callable[..., nn.Module]] = {  # where a task wan
     ("text", "rnn"): partial(rnn, hidden=128, tau=None),
     ("text", "lstm"): partial(lstm, hidden=128),
     ("text", "transformer"): partial(transformer, d=128, heads=4),
+    ("masked-text", "transformer"): partial(transformer, d=128, heads=4, causal=False),
     ("evidence", "lsnn"): partial(lsnn, neuron=EVIDENCE),
 }
 

@@ -50,6 +50,8 @@ def norm(x: Tensor) -> Tensor:
 class Transformer(nn.Module):
     """x [T, B, *shape] -> embed -> + places -> blocks -> norm -> readout [T, B, outputs]."""
 
+    fixed = "norms (without weights) and places (sines)"  # what a table says of them
+
     def __init__(self, n: int, outputs: int, d: int, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.embed = Layer(dense(n, d, float(n)))  # N(0, 1): a symbol must not drown in the sines of its place

@@ -6,6 +6,7 @@ from typing import Any
 
 from neurosim.tasks.base import Split, Task, cross_entropy
 from neurosim.tasks.images import digits, fashion, mnist, read_idx
+from neurosim.tasks.masked import Masked, masked_text
 from neurosim.tasks.memory import delayed_xor, evidence, store_recall
 from neurosim.tasks.recall import induction, recall
 from neurosim.tasks.rows import Rows, rows
@@ -16,7 +17,7 @@ from neurosim.tasks.text import text
 STORED: dict[str, Callable[..., Task]] = {"digits": digits, "fashion": fashion, "mnist": mnist}  # read from files
 DELAYED = {"delayed-xor": delayed_xor, "store-recall": store_recall, "evidence": evidence}  # drawn; they have a delay
 FOUND = {"recall": recall, "induction": induction}  # drawn; what is asked is to be found in the sequence
-TASKS: dict[str, Callable[..., Any]] = {**STORED, **DELAYED, **FOUND, "text": text}
+TASKS: dict[str, Callable[..., Any]] = {**STORED, **DELAYED, **FOUND, "text": text, "masked-text": masked_text}
 
 SPIKING = ("spiking-mlp",)  # networks that are shown spike trains
 IN_TIME = ("rnn", "lstm", "lsnn", "transformer")  # networks that are shown sequences
@@ -26,33 +27,45 @@ def task_of(
     name: str, data: Path | None = None, delay: int | None = None, corpus: str | None = None, level: str | None = None
 ) -> Any:
     """The task of that name. ValueError for a delay, corpus or level where it has none."""
-    for flag, value, those in (("delay", delay, DELAYED), ("corpus", corpus, ("text",)), ("level", level, ("text",))):
+    texts = ("text", "masked-text")
+    for flag, value, those in (("delay", delay, DELAYED), ("corpus", corpus, texts), ("level", level, texts)):
         if value is not None and name not in those:
             raise ValueError(f"{flag}: given {value!r}, but {name} has none; {', '.join(those)} has")
     if name in DELAYED:
         return DELAYED[name]() if delay is None else DELAYED[name](delay)
     if name in FOUND:
         return FOUND[name]()
-    return text(corpus or "grammar", level or "char") if name == "text" else TASKS[name](data)
+    return TASKS[name](corpus or "grammar", level or "char") if name in texts else TASKS[name](data)
 
 
-def shown_to(network: str, task: Any) -> Any:
-    """The task as a network of that name is shown it: images row by row, or as spike trains. ValueError if it cannot be."""
+def shown_to(network: str, task: Any, patch: int | None = None) -> Any:
+    """The task as a network of that name is shown it: images row by row or patch by patch, or as spike trains.
+
+    ValueError if it cannot be.
+    """
+    if patch is not None and not (isinstance(task, Task) and network in IN_TIME):
+        raise ValueError(
+            f"patch: given {patch}, but {task.name} on {network} is not cut; images on {', '.join(IN_TIME)} are"
+        )
     if not isinstance(task, Task):
         if network not in IN_TIME:
             raise ValueError(
                 f"network: given {network!r}, but {task.name} is made of sequences, for {', '.join(IN_TIME)}"
             )
+        if isinstance(task, Masked) and network != "transformer":
+            raise ValueError(
+                f"network: given {network!r}, but {task.name} is read from both sides, by the transformer alone"
+            )
         return task
     if network == "lsnn":
-        return rows(task, repeat=5, dt=1.0)
+        return rows(task, repeat=5, dt=1.0, patch=patch)
     if network in IN_TIME:
-        return rows(task)
+        return rows(task, patch=patch)
     return spike_trains(task) if network in SPIKING else task
 
 
 __all__ = [
-    "Answers", "NOT_ASKED", "Rows", "Sequences", "SpikeTrains", "Split", "TASKS", "Task", "cross_entropy", "delayed_xor",
-    "digits", "evidence", "fashion", "induction", "mnist", "read_idx", "recall", "rows", "shown_to", "spike_trains",
-    "store_recall", "task_of", "text",
+    "Answers", "Masked", "NOT_ASKED", "Rows", "Sequences", "SpikeTrains", "Split", "TASKS", "Task", "cross_entropy",
+    "delayed_xor", "digits", "evidence", "fashion", "induction", "masked_text", "mnist", "read_idx", "recall", "rows",
+    "shown_to", "spike_trains", "store_recall", "task_of", "text",
 ]  # fmt: skip

@@ -1,0 +1,221 @@
+"""Does filling gaps in a text teach a Transformer what a readout needs, and by which credit?
+
+A Transformer that looks both ways (64 units, 2 blocks) learns to fill gaps: 15 % of the grammar's characters are
+hidden (`tasks.masked`), 400 updates of 64 sequences, by each rule, at the rates of the search on recall. No label is shown.
+Then all of it stays as it is, and a readout learns by the delta rule from n labelled sequences: the number (one, many) of the
+sentence's subject, asked at every character after the subject and its ending. The nouns between have numbers of their own, and
+the verb's ending, which tells the subject's, may stand far off.
+
+Compared: the same readout on the net as drawn (frozen), and the whole net trained by backprop from the labels alone, with as
+many updates as the readout has. What is hidden can be told to .75 bits by counting both neighbours (`Masked.baselines`).
+
+Expected by definition: the same first weights for all; backprop fills gaps better than a frozen net. Expected: features of the
+gaps make few labels go further than the net as drawn. All else is a finding.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from neurosim.cell import draw_net, reproducible, run_cell
+from neurosim.cluster import in_processes
+from neurosim.figures import STYLE, claim, looks
+from neurosim.networks import transformer
+from neurosim.plasticity import Batch, Learner
+from neurosim.recipes import recipes_for
+from neurosim.statistics import interval
+from neurosim.study import Mode, main
+from neurosim.tasks import NOT_ASKED, Answers, grammar, masked_text
+from neurosim.tasks.masked import shown_whole
+from neurosim.tasks.sequences import stream
+from neurosim.tasks.text import symbols_of
+
+METRIC, SEEDS, SEEDS_FULL, EPOCHS, EPOCHS_QUICK = "accuracy of the subject's number", 3, 5, 20, 1
+SLUGS = (
+    "backprop",
+    "feedback-alignment",
+    "direct-feedback-block-pooled",
+    "block-local",
+    "layer-local",
+    "oja",
+    "frozen",
+)
+LABELLED, READ_UPDATES, READ_QUICK, READ_RATE, SMALL = (4, 16, 64, 256), 300, 10, 1e-2, 32
+SUPERVISED = "supervised alone"
+WIDE, TASK = partial(transformer, causal=False), masked_text()
+STREAM = 77  # of the labelled sequences
+
+
+def labelled(n: int, key: int) -> tuple[Tensor, Tensor]:
+    """n texts of the grammar, nothing hidden: x [T, n, V + 1], target [T, n] the subject's number where it is asked."""
+    m = TASK.of.m
+    x, after = grammar.trials(n, stream(STREAM, key), m=m, T=100)
+    seen = symbols_of(Batch(x, after))
+    s = grammar.states(m, seen)[:-1]
+    number = torch.tensor([node[1] if isinstance(node, tuple) else NOT_ASKED for node, _ in m.places])
+    return shown_whole(Batch(x, after)), number[s]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A readout, or the whole net, taught by so many labelled sequences."""
+
+    slug: str
+    seed: int
+    n: int
+
+
+def filled(epochs: int, job: tuple[str, int]) -> tuple[list[dict], dict[str, Tensor], str]:
+    """Rows of the pretext task, the weights it ends with, and what it began with."""
+    torch.set_num_threads(1)
+    slug, seed = job
+    nets: list[Learner] = []
+    with reproducible(seed, torch.float32):
+        cell = run_cell(recipes_for("masked-text", "transformer")[slug], WIDE, TASK, seed, epochs, at_end=nets.append)
+    rows = [{**r, "quantity": "bits"} for r in cell.rows if r["quantity"] == "test"]
+    return rows, nets[0].net.state_dict() if nets else {}, cell.init_hash
+
+
+def read(weights: Mapping[tuple[str, int], Mapping[str, Tensor]], updates: int, job: Read) -> dict:
+    """The share of right answers on new sequences, at the characters where it is asked."""
+    torch.set_num_threads(1)
+    with reproducible(job.seed, torch.float32):
+        net: nn.Module = draw_net(WIDE, SimpleNamespace(shape=TASK.shape, outputs=2), job.seed)
+        known = weights.get((job.slug, job.seed), {})
+        net.load_state_dict({**net.state_dict(), **{k: v for k, v in known.items() if not k.startswith("readout")}})
+        x, y = labelled(job.n, job.seed)
+        g = torch.Generator().manual_seed(job.seed)
+        recipes = recipes_for("masked-text", "transformer")
+        how = recipes["backprop"] if job.slug == SUPERVISED else replace(recipes["frozen"], lr=READ_RATE)
+        learner: Learner | None = None
+        for _ in range(updates):
+            some = torch.randperm(job.n, generator=g)[:SMALL]
+            batch = Batch(
+                x[:, some], y[:, some], Answers(int((y != NOT_ASKED).sum(0).float().mean())), time=True, dt=TASK.dt
+            )
+            learner = learner or Learner(net, how, batch, job.seed)
+            learner.step(batch)
+        tx, ty = labelled(256, 1000 + job.seed)
+        with torch.no_grad():
+            said = net(tx).argmax(-1)
+        asked = ty != NOT_ASKED
+        right = (said == ty)[asked].double().mean().item()
+    return {
+        "recipe": job.slug,
+        "seed": job.seed,
+        "epoch": 0,
+        "samples": job.n,
+        "layer": "",
+        "quantity": "read",
+        "value": right,
+    }
+
+
+def run(mode: Mode) -> tuple[list[dict], list[dict]]:
+    epochs, updates = (EPOCHS_QUICK, READ_QUICK) if mode.quick else (EPOCHS, READ_UPDATES)
+    workers, seeds = os.cpu_count() or 1, range(mode.seeds)
+    slugs = ("backprop", "frozen") if mode.quick else SLUGS
+    rows, weights, begun = [], {}, {}
+    for job, (found, net, first) in in_processes(
+        partial(filled, epochs), [(s, k) for k in seeds for s in slugs], workers
+    ):
+        rows += found
+        weights[job] = net
+        begun.setdefault(job[1], set()).add(first)
+    for seed in seeds:
+        rows += [{"recipe": n, "seed": seed, "epoch": 0, "samples": 0, "layer": "", "quantity": "baseline", "value": v}
+                 for n, v in TASK.baselines(TASK.split(seed)).items()]  # fmt: skip
+    jobs = [
+        Read(slug, seed, n)
+        for n in LABELLED[:: 3 if mode.quick else 1]
+        for slug in (*slugs, SUPERVISED)
+        for seed in seeds
+    ]
+    rows += [row for _, row in in_processes(partial(read, weights, updates), jobs, workers)]
+    rows.sort(key=lambda r: (r["quantity"], r["recipe"], r["seed"], r["samples"]))
+    return rows, claims_of(rows, begun, mode.quick)
+
+
+def final(rows: Sequence[Mapping], quantity: str, slug: str, samples: int | None = None) -> list[float]:
+    """By seed: of the bits the last, of what was read that with so many labelled sequences."""
+    found: dict[int, float] = {}
+    for r in sorted((r for r in rows if (r["quantity"], r["recipe"]) == (quantity, slug)), key=lambda r: r["samples"]):
+        if samples is None or r["samples"] == samples:
+            found[int(r["seed"])] = float(r["value"])
+    return list(found.values())
+
+
+def claims_of(rows: Sequence[Mapping], begun: Mapping[int, set], quick: bool) -> list[dict]:
+    others = sum(len(hashes) - 1 for hashes in begun.values())
+    claims = [claim("rules that begin with other weights, over all seeds", others, "<=", 0)]
+    if quick:
+        return claims
+    bits = [float(np.mean(final(rows, "bits", slug))) for slug in ("backprop", "frozen")]
+    few = [float(np.mean(final(rows, "read", slug, LABELLED[1]))) for slug in ("frozen", "backprop")]
+    return [
+        *claims,
+        claim("bits of what is hidden: backprop less than frozen", bits, "ordering", ["backprop", "frozen"], 0, "learning"),
+        claim(f"{LABELLED[1]} labelled sequences: gaps filled by backprop against the net as drawn", few, "ordering",
+              ["frozen", "backprop"], 0, "what pretext tasks are for; Devlin et al. 2019"),
+    ]  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- the figure
+def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
+    slugs = list(dict.fromkeys(r["recipe"] for r in rows if r["quantity"] == "bits"))
+    look = looks(slugs)
+    with matplotlib.rc_context(STYLE):
+        fig = Figure(figsize=(12.0, 4.6), layout="constrained")
+        ax, bx = fig.subplots(1, 2)
+        for slug in slugs:
+            line(ax, rows, "bits", slug, look[slug].colour, look[slug].line, look[slug].marker)
+            line(bx, rows, "read", slug, look[slug].colour, look[slug].line, look[slug].marker)
+        line(bx, rows, "read", SUPERVISED, "#000000", ":", "x")
+        for name in dict.fromkeys(r["recipe"] for r in rows if r["quantity"] == "baseline"):
+            y = float(np.mean(final(rows, "baseline", name)))
+            ax.axhline(y, color="#9a9a9a", linewidth=0.8, linestyle=":")
+            ax.annotate(
+                name,
+                (0.99, y),
+                xycoords=("axes fraction", "data"),
+                fontsize=7,
+                color="#6a6a6a",
+                ha="right",
+                va="bottom",
+            )
+        ax.set(xlabel="training sequences", ylabel="bits a hidden character", title="A  Filling gaps, without labels")
+        bx.axhline(0.5, color="#9a9a9a", linewidth=0.8, linestyle=":", label="chance")
+        bx.set_xscale("log", base=2)
+        xs = sorted({r["samples"] for r in rows if r["quantity"] == "read"})
+        bx.set_xticks(xs, [str(int(x)) for x in xs])
+        bx.set(xlabel="labelled sequences", ylabel="accuracy of the subject's number",
+               title="B  What is read from it by a readout")  # fmt: skip
+        bx.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    return fig
+
+
+def line(ax: Axes, rows: Sequence[Mapping], quantity: str, slug: str, colour: str, style: str, marker: str) -> None:
+    by: dict[float, list[float]] = {}
+    for r in rows:
+        if (r["quantity"], r["recipe"]) == (quantity, slug):
+            by.setdefault(float(r["samples"]), []).append(float(r["value"]))
+    x = np.array(sorted(by))
+    mean, half = np.array([interval(by[k]) if len(by[k]) > 2 else (np.mean(by[k]), np.nan) for k in x]).T
+    ax.plot(
+        x, mean, color=colour, linestyle=style, marker=marker, markersize=4, label=slug, markevery=max(1, len(x) // 6)
+    )
+    if np.isfinite(half).any():
+        ax.fill_between(x, mean - half, mean + half, color=colour, alpha=0.1, linewidth=0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(run, draw))

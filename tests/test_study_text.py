@@ -1,0 +1,142 @@
+"""Studies of text on the Transformer: what is rewarded, what is asked, and claims that can fail."""
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from neurosim.networks import transformer
+from neurosim.plasticity import Learner
+from neurosim.tasks import NOT_ASKED, grammar
+from studies import masked_text, preference_tuning
+from studies.preference_tuning import TASK, Job, allowed, heard, log_p, recipe, share_of_dogs
+
+
+def said(*texts):
+    return torch.tensor([[TASK.vocabulary.index(c) for c in text] for text in texts]).T
+
+
+# ---------------------------------------------------------------------------------------------- preference
+def test_dogs_are_counted_among_the_nouns():
+    got = share_of_dogs(
+        said("the dog sees the cats.", "the cow sees the cats.", "the dogs see the dogs.", "the the the the the . ")
+    )
+    assert got.tolist() == [0.5, 0.0, 1.0, 0.25]
+
+
+def test_what_the_grammar_allows_is_counted_up_to_the_first_mistake():
+    assert allowed(grammar.sample(TASK.m, 50, 49, torch.Generator().manual_seed(0))) == 1.0
+    assert allowed(said("the dog see")) == 1.0
+    assert allowed(said("the dog see the")) == 11 / 15  # "the dog see" may go on as "sees"
+    assert allowed(said("xhe dog".replace("x", "."))) == 0.0
+
+
+def test_the_update_is_the_gradient_of_rewarded_log_probability():
+    torch.manual_seed(0)
+    net = transformer(TASK.shape, TASK.outputs, d=16)  # float64 is the default of the tests
+    texts = grammar.sample(TASK.m, 6, 20, torch.Generator().manual_seed(1))
+    M = torch.randn(6)
+    batch = heard(texts, M)
+    got = Learner(net, recipe(Job("policy gradient", 0, 0.1), net), batch).updates(batch)
+    u = net(batch.x).log_softmax(-1)
+    told = sum(M[b] * u[t, b, texts[t + 1, b]] for b in range(6) for t in range(19)) / (6 * preference_tuning.LENGTH)
+    for n, w in net.named_parameters():
+        (g,) = torch.autograd.grad(told, w, retain_graph=True)
+        torch.testing.assert_close(got[n.removesuffix(".weight")], g, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(log_p(net, texts), u.detach().gather(2, texts[1:, :, None])[..., 0])
+
+
+def test_three_factors_move_the_readout_as_policy_gradient_does_and_the_blocks_not():
+    torch.manual_seed(0)
+    net = transformer(TASK.shape, TASK.outputs, d=16)
+    before = {n: p.detach().clone() for n, p in net.named_parameters()}
+    batch = heard(grammar.sample(TASK.m, 6, 20, torch.Generator().manual_seed(1)), torch.randn(6))
+    learner = Learner(net, recipe(Job("three-factor", 0, 1e-3, 1e-3), net), batch)
+    at = {"recipe": "three-factor", "seed": 0, "epoch": 0, "samples": 0}
+    cosines = {r["layer"]: r["value"] for r in preference_tuning.held_against(learner, batch, at)}
+    assert cosines["readout"] == pytest.approx(1.0, abs=1e-5) and cosines["blocks.0.up"] < 0.9
+    assert "embed" not in cosines
+    learner.step(batch)
+    after = dict(net.named_parameters())
+    assert torch.equal(after["embed.input.weight"], before["embed.input.weight"])
+    for n in ("blocks.0.up.input.weight", "blocks.1.attention.q.input.weight"):
+        assert not torch.equal(after[n], before[n])
+        torch.testing.assert_close(after[n].norm(dim=1), before[n].norm(dim=1))  # rows keep their lengths
+
+
+def tuning_rows(gain=0.5, loss=0.0):
+    rows = []
+    for rule in preference_tuning.COLOURS:
+        for seed in range(3):
+            at = {"recipe": rule, "seed": seed, "layer": ""}
+            more = {"policy gradient": gain, "shuffled": loss}.get(rule, 0.1)
+            for epoch, dogs in ((0, 0.25), (100, 0.25 + more)):
+                values = {"dogs": dogs, "KL": 0.1 * (epoch > 0), "allowed": 0.95}
+                rows += [{**at, "epoch": epoch, "samples": 0, "quantity": q, "value": v} for q, v in values.items()]
+                rows.append(
+                    {**at, "epoch": epoch, "samples": 0, "quantity": "said", "value": 0.0, "layer": "the dog sees"}
+                )
+        rows.append(
+            {
+                "recipe": rule,
+                "seed": 0,
+                "epoch": 0,
+                "samples": 0,
+                "layer": "readout",
+                "quantity": "cosine",
+                "value": 1.0,
+            }
+        )
+    return rows
+
+
+def test_claims_on_preference_hold_and_fail():
+    assert all(c["holds"] for c in preference_tuning.claims_of(tuning_rows(), False))
+    assert [c["holds"] for c in preference_tuning.claims_of(tuning_rows(gain=0.1, loss=0.3), False)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert isinstance(preference_tuning.draw(tuning_rows(), {}), Figure)
+
+
+# ---------------------------------------------------------------------------------------------- gaps
+def test_the_number_asked_is_that_of_the_sentences_first_noun():
+    x, y = masked_text.labelled(20, 0)
+    symbols = x.argmax(-1)
+    vocabulary = masked_text.TASK.of.vocabulary
+    for column, asked in zip(symbols.T.tolist(), y.T.tolist()):
+        whole = "".join(vocabulary[k] for k in column)
+        first = 0
+        for t, number in enumerate(asked):
+            sentence = whole[first:t]
+            if number == NOT_ASKED:
+                assert len(sentence.split()) < 2 or not sentence.endswith(" ") or sentence.strip() == "the", sentence
+            else:
+                noun = sentence.split()[1]
+                assert number == int(noun.endswith("s")), sentence
+            if t > 1 and whole[t - 1 : t + 1] == ". ":
+                first = t + 1
+    assert (y != NOT_ASKED).double().mean() > 0.5
+
+
+def gap_rows(few=0.9):
+    rows = []
+    for seed in range(3):
+        for slug, bits in (("backprop", 0.5), ("frozen", 1.5)):
+            at = {"recipe": slug, "seed": seed, "layer": "", "epoch": 0}
+            rows += [{**at, "samples": s, "quantity": "bits", "value": v} for s, v in ((0, 4.0), (100, bits))]
+            for n in masked_text.LABELLED:
+                value = few if slug == "backprop" else 0.6
+                rows.append({**at, "samples": n, "quantity": "read", "value": value})
+        rows += [{"recipe": masked_text.SUPERVISED, "seed": seed, "epoch": 0, "layer": "", "samples": n, "quantity": "read",
+                  "value": 0.7} for n in masked_text.LABELLED]  # fmt: skip
+    return rows
+
+
+def test_claims_on_gaps_hold_and_fail():
+    same, other = {0: {"a"}, 1: {"b"}}, {0: {"a", "c"}, 1: {"b"}}
+    assert all(c["holds"] for c in masked_text.claims_of(gap_rows(), same, False))
+    assert [c["holds"] for c in masked_text.claims_of(gap_rows(0.5), other, False)] == [False, True, False]
+    assert isinstance(masked_text.draw(gap_rows(), {}), Figure)
