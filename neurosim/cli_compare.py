@@ -94,7 +94,7 @@ def compare(
     killed and is started again does only what is missing.
     """
     from neurosim.networks import NETWORKS, network_for
-    from neurosim.recipes import EPOCHS, QUICK
+    from neurosim.recipes import EPOCHS, FULL_EPOCHS, QUICK
     from neurosim.store import alone
     from neurosim.tasks import TASKS, shown_to, task_of
     from neurosim.tuned import source
@@ -127,6 +127,7 @@ def compare(
     if quick:
         train, test, quick_epochs = QUICK[task]
         shown, epochs = shown.limited(train, test), epochs or quick_epochs
+    epochs = epochs or (FULL_EPOCHS if full else EPOCHS).get(task, EPOCHS[task])
     seeds = seeds or (2 if quick else 20 if full else 5)
     device = usable(device)
     if not dask:
@@ -135,7 +136,7 @@ def compare(
     cells = (out or Path("runs")) / ".cells"
     ours = range(first_seed, first_seed + seeds)
     plan = Plan(
-        shown, task, slug, network_for(task, network), network, chosen, epochs or EPOCHS[task], ours, device, workers, dask,
+        shown, task, slug, network_for(task, network), network, chosen, epochs, ours, device, workers, dask,
         quick, full, plain, folder, cells, fresh, checkpoints, source(task, network, tuned),
     )  # fmt: skip
     for needed in (folder, cells, checkpoints):

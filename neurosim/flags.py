@@ -46,7 +46,7 @@ def options(*names: str) -> Callable[[Any], Any]:
         "out": click.option("--out", type=path, help="where to write; default figures/, or runs/ for --quick"),
         "json": click.option("--json", "as_json", is_flag=True, help="print the manifest instead of the table"),
         "quick": click.option("--quick", is_flag=True, help="2 seeds, small: the shape of the result"),
-        "full": click.option("--full", is_flag=True, help="20 seeds"),
+        "full": click.option("--full", is_flag=True, help="20 seeds; of recall also 3,000 updates instead of 400"),
         "workers": click.option("--workers", type=click.IntRange(1), help="processes (default: one a core)"),
         "dask": click.option("--dask", metavar="ADDRESS", help="run on the Dask cluster whose scheduler is there"),
         "fresh": click.option("--fresh", is_flag=True, help="run every cell, also those finished in an earlier run"),

@@ -59,7 +59,7 @@ from neurosim.recipes_time import MADE, recurrent
 from neurosim.rules import BCM, Goodness, Hebb, Oja, Perturbed, RewardedHebb, Sanger, SoftHebb, Winners
 from neurosim.tuned import values_for
 
-__all__ = ["CONTROLS", "CORE", "EPOCHS", "Entry", "FILTERS", "LINE_UP", "QUICK", "REACHES", "RECIPES", "Space", "TWINS",
+__all__ = ["CONTROLS", "CORE", "EPOCHS", "Entry", "FILTERS", "FULL_EPOCHS", "LINE_UP", "QUICK", "REACHES", "RECIPES", "Space", "TWINS",
            "by_local_rule", "line_up", "recipes_for", "three_factor_for"]  # fmt: skip
 
 # ---------------------------------------------------------------------------------------------- single recipes
@@ -260,6 +260,7 @@ EPOCHS = {
     "masked-text": 20, "recall": 20, "induction": 20,
 }  # fmt: skip
 # enough for the readout of the frozen control to converge
+FULL_EPOCHS = {"recall": 150}  # of --full, where what is slow has not ended by then: 3,000 updates
 QUICK = {
     "digits": (None, None, 5), "fashion": (640, 500, 2), "mnist": (1000, 500, 2), "delayed-xor": (960, 250, 4),
     "store-recall": (960, 250, 4), "evidence": (64, 64, 1), "text": (640, 250, 2),

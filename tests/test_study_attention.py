@@ -146,6 +146,7 @@ def test_the_same_rules_run_in_four_nets():
             r = three_architectures.recipe(name, net, 1e-3, 5e-3)
             assert r.name == name
             assert (three_architectures.POOLED == name) <= (net in ("rnn", "transformer"))
+            assert (three_architectures.LOCAL == name) <= (net != "rnn")
     rows = [
         {"recipe": n, "layer": net, "seed": s, "epoch": 1, "quantity": "test", "value": 0.9 + 0.01 * (n == "backprop")}
         for net in three_architectures.NETS for n in three_architectures.names_for(net) for s in range(3)
@@ -155,6 +156,17 @@ def test_the_same_rules_run_in_four_nets():
     claims = three_architectures.claims_of(worse, [cells(("a", "c"))], quick=False)
     assert [c["holds"] for c in claims].count(False) == 2
     assert isinstance(three_architectures.draw(rows, {}), Figure)
+
+
+def test_the_best_rate_of_each_rule_is_that_of_the_highest_score(monkeypatch):
+    """The smaller of equal ones, and none that diverged."""
+    scores = {1e-3: 0.5, 3e-3: float("nan"), 1e-2: 0.7, 3e-4: 0.7}
+    monkeypatch.setattr(
+        three_architectures, "in_processes", lambda work, jobs, workers: [(t, scores[t.lr]) for t in jobs]
+    )
+    trials = [three_architectures.Trial("mlp", "backprop", lr) for lr in scores]
+    best, rows = three_architectures.best_rates(trials, False)
+    assert best == {("mlp", "backprop"): 3e-4} and len(rows) == 4
 
 
 def test_the_plain_transformer_is_the_net():
