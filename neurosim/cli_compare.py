@@ -15,7 +15,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from neurosim.flags import Interrupted, both_sizes, line_up, nearest, options, typed, usable, warnings_in_one_line
+from neurosim.flags import Interrupted, both_sizes, line_up, nearest, options, usable, warnings_in_one_line
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,8 @@ def compare(
 
 def carry_out(plan: Plan, into_runs: bool, as_json: bool) -> int:
     """Run it, write it, show it; exit code 1 if a recipe diverged or a claim failed. A part goes to runs/, if it may."""
+    from neurosim.manifest import write
+
     start = time.perf_counter()
     cells, interrupted = collect(run(plan), plan.total, plan.name)
     if not cells:
@@ -217,82 +219,6 @@ def collect(running: Iterator[Any], total: int, name: str) -> tuple[list[Any], b
     except KeyboardInterrupt:
         return done, True
     return done, False
-
-
-def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folder: Path) -> tuple[dict[str, Any], Path]:
-    """The figure with its CSV and JSON; returns what the JSON says, and the path of the figure."""
-    from neurosim import figures, recipes, report
-    from neurosim.compare import rows_of
-    from neurosim.cost import per_correct
-    from neurosim.figures_comparison import comparison
-    from neurosim.plasticity import synapses
-    from neurosim.statistics import average
-    from neurosim.summary import as_drawn, equivalences, summary
-
-    found = summary(cells, plan.recipes, plan.task.metric)
-    net = plan.make_net(plan.task.shape, plan.task.outputs)
-    for r in plan.recipes:
-        if r.name in found:
-            found[r.name]["prepared"], found[r.name]["as_drawn"] = report.prepared(r), as_drawn(r, list(synapses(net)))
-            paid = next((c.cost for c in cells if c.recipe == r.name and c.cost), {})
-            found[r.name] |= paid
-            right = average(found[r.name]["test"])
-            if paid and plan.task.metric == "accuracy" and right > 0:
-                found[r.name] |= per_correct(paid, right)
-    manifest = {
-        "command": typed(),
-        "config": {"task": plan.slug, "network": plan.network, "epochs": plan.epochs, "quick": plan.quick, "full": plan.full,
-                   "workers": plan.workers, "n_train": cells[0].n_train, "n_test": cells[0].n_test,
-                   "tuned": plan.tuned, "fixed": getattr(net, "fixed", ""), "interrupted": interrupted,
-                   "found": sum(c.stored for c in cells)},
-        "seeds": list(plan.seeds),
-        "device": plan.device,
-        "seconds": round(seconds, 1),
-        "metric": plan.task.metric,
-        **({"baselines": baselines} if (baselines := baselines_of(plan)) else {}),
-        "recipes": found,
-    }  # fmt: skip
-    reaches = recipes.REACHES.get((plan.slug, plan.network), {}) if plan.plain and not interrupted else {}
-    manifest["claims"] = [
-        figures.claim(f"{slug}: mean test {plan.task.metric}", sum(found[slug]["test"]) / len(plan.seeds), ">=", least,
-                      source=f"project target, {len(plan.seeds)} seeds")
-        for slug, least in reaches.items()
-    ]  # fmt: skip
-    manifest["claims"] += [] if interrupted else equivalences(cells)
-    rows = kept(rows_of(cells), len(plan.seeds))
-    png = figures.save(
-        plan.name, comparison(rows, manifest), rows, manifest["claims"], found, out=folder, manifest=manifest
-    )
-    return manifest, png
-
-
-def baselines_of(plan: Plan) -> dict[str, list[float]]:
-    """What the task says others reach on the same test items, n-grams for instance: {name: [a seed]}."""
-    if not hasattr(plan.task, "baselines"):
-        return {}
-    found = [plan.task.baselines(plan.task.split(seed)) for seed in plan.seeds]
-    return {n: [f[n] for f in found] for n in found[0]}
-
-
-MOST = 20_000  # rows that a CSV below 1 MB holds
-
-
-def kept(rows: list[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
-    """The rows of the CSV, six digits each. Of many, or of more than ten seeds, less, so that it stays below 1 MB: five
-
-    digits, scores at the epochs where alignment was measured, no losses, the null of other recipes than backprop at the last
-    of them.
-    """
-    few = seeds <= 10 and len(rows) <= MOST
-    told = {r["epoch"] for r in rows if r["quantity"] == "alignment"}
-    last = max(told, default=0)
-
-    def wanted(r: dict[str, Any]) -> bool:
-        if r["quantity"] == "test_loss" or r["epoch"] not in {0, *told}:
-            return False
-        return not r["quantity"].startswith("null") or r["recipe"] == "backprop" or r["epoch"] == last
-
-    return [r | {"value": float(f"{r['value']:.{6 if few else 5}g}")} for r in rows if few or not told or wanted(r)]
 
 
 def show(plan: Plan, manifest: dict[str, Any], png: Path, as_json: bool) -> None:

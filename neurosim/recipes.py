@@ -59,8 +59,8 @@ from neurosim.recipes_time import MADE, recurrent
 from neurosim.rules import BCM, Goodness, Hebb, Oja, Perturbed, RewardedHebb, Sanger, SoftHebb, Winners
 from neurosim.tuned import values_for
 
-__all__ = ["CONTROLS", "CORE", "EPOCHS", "Entry", "FILTERS", "FULL_EPOCHS", "LINE_UP", "QUICK", "REACHES", "RECIPES", "Space", "TWINS",
-           "by_local_rule", "line_up", "recipes_for", "three_factor_for"]  # fmt: skip
+__all__ = ["CONTROLS", "CORE", "EPOCHS", "Entry", "FILTERS", "FULL_EPOCHS", "LINE_UP", "QUICK", "REACHES", "RECIPES",
+           "Space", "TWINS", "by_local_rule", "line_up", "recipes_for", "three_factor_for"]  # fmt: skip
 
 # ---------------------------------------------------------------------------------------------- single recipes
 # Cosine with the fully settled update: over .9 at first, .65 to .9 later.

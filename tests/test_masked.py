@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from neurosim.cell import run_cell
-from neurosim.cli_compare import kept
+from neurosim.manifest import kept
 from neurosim.networks import network_for, transformer
 from neurosim.plasticity import synapses
 from neurosim.recipes import recipes_for
