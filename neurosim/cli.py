@@ -104,7 +104,8 @@ def explain(name: str, network: str | None, brian2: bool) -> int:
     from neurosim.recipes import every_recipe_for
     from neurosim.rules import ALL
 
-    known = every_recipe_for("digits", nearest("network", network or "mlp", NETWORKS), None, [name])
+    wanted = [nearest("network", network, NETWORKS)] if network else list(NETWORKS)
+    known = {n: r for net in reversed(wanted) for n, r in every_recipe_for("digits", net, None, [name]).items()}
     nearest("recipe or rule", name, [*known, *ALL])
     if brian2:
         from neurosim.brian import script

@@ -68,7 +68,11 @@ def comparison_tables(
             last = marked(n) == n and marked(after) != after
             table.add_row(marked(n), *(lines[n][k] for k in shown), end_section=last)
         tables.append(table)
-    caption = CAPTION + (f"; {fixed} learn under no rule" if fixed else "")
+    caption = (
+        CAPTION
+        + ("; of bits and errors less is better" if metric in LOWER_IS_BETTER else "")
+        + (f"; {fixed} learn under no rule" if fixed else "")
+    )
     caption += FEW if any(_few(r, k) for r in recipes.values() for k in REFERENCES) else ""
     caption += ASIDE if any(marked(n) != n for n in slugs) else ""
     caption += RESAMPLED if any(line[k] != "-" for line in lines.values() for k in BOOTSTRAP) else ""
