@@ -60,10 +60,10 @@ def draw_scores(ax: Axes, final: Mapping[str, list[float]], styles: Mapping[str,
     _rows_axis(ax, slugs)
     ax.tick_params(axis="y", length=0)
     _hold(ax, scores, [v for slug in slugs for v in final[slug]], metric)
-    ax.set_xlabel(f"final test {metric} (small dots: seeds)")
     lines = {"frozen": "dashed", "backprop": "solid"}
     marks = ", ".join(f"{line}: {roles[role]}" for role, line in lines.items() if role in roles)
-    ax.set_title(f"B  Final test {metric}" + (f" ({marks})" if marks else ""))
+    ax.set_xlabel(f"final test {metric} (small dots: seeds{f'; {marks}' if marks else ''})")
+    ax.set_title(f"B  Final test {metric}")
 
 
 def _hold(ax: Axes, scores: Mapping[str, tuple[float, float]], seeds: Sequence[float], metric: str) -> None:
