@@ -108,10 +108,19 @@ dg_i/dt = -g_i/tau_i : siemens"""
     if n.nmda:
         model += "\ndg_n/dt = (g_e - g_n)/tau_nmda : siemens"
         fixed |= constants(n, nmda="", tau_nmda="ms")
+    start, spike, reset = {"v": "E_L"}, "v > v_threshold", "v = v_reset"
+    if n.theta_plus:
+        model += "\ndtheta/dt = -theta/tau_theta : volt"
+        spike, reset, start = (
+            "v > v_threshold + theta",
+            "v = v_reset\ntheta += theta_plus",
+            start | {"theta": f"{n.theta!r}*mV"},
+        )
+        fixed |= constants(n, theta_plus="mV", tau_theta="ms")
     return NeuronCode(
-        model, "exponential_euler", "v > v_threshold", "v = v_reset", hold, {"v": "E_L"},
+        model, "exponential_euler", spike, reset, hold, start,
         {"before_groups": "g_e += u_e(t, i)\ng_i += u_i(t, i)"}, fixed, {"u_e": "nS", "u_i": "nS"},
-        {"v": "mV", "g_e": "nS", "g_i": "nS"} | ({"g_n": "nS"} if n.nmda else {}),
+        {"v": "mV", "g_e": "nS", "g_i": "nS"} | ({"g_n": "nS"} if n.nmda else {}) | ({"theta": "mV"} if n.theta_plus else {}),
     )  # fmt: skip
 
 

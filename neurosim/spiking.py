@@ -48,9 +48,10 @@ def reset(s: Mapping[str, Tensor], u: Tensor, v_rest: float, v_reset: float, ref
     return s["v"] * (1 - z) + v_reset * z, since, since >= refractory
 
 
-def below_threshold(neuron: Any) -> None:
-    if not neuron.v_reset < neuron.v_threshold:
-        raise ValueError(f"v_reset: given {neuron.v_reset}, it must lie below v_threshold = {neuron.v_threshold}")
+def below_threshold(neuron: Any, theta: float = 0.0) -> None:
+    if not neuron.v_reset < neuron.v_threshold + theta:
+        what = "v_threshold + theta" if theta else "v_threshold"
+        raise ValueError(f"v_reset: given {neuron.v_reset}, it must lie below {what} = {neuron.v_threshold + theta}")
     not_negative(neuron)
 
 
@@ -115,10 +116,13 @@ class ConductanceLIF:
         C dv/dt = g_L (E_L - v) + g (E_e - v) + g_i (E_i - v) + I,     v > v_threshold:  y = 1, v <- v_reset, held
         tau_e dg_e/dt = -g_e,  g_e <- g_e + u_e,      tau_i dg_i/dt = -g_i,  g_i <- g_i + u_i
         g = (1 - nmda) g_e + nmda g_n,      tau_nmda dg_n/dt = g_e - g_n
+        with theta_plus  v > v_threshold + theta,  at a spike theta <- theta + theta_plus,  tau_theta dtheta/dt = -theta
 
     Exponential Euler: exact in v, and in g_n, for the conductances at the start of the step. nmda: the slow share of
-    excitation, 0 .. 1, default none. C in pF, g and u in nS, v and E in mV, I in pA, times in ms. u is the pair (u_e, u_i); a
-    single tensor is split by its sign, after its sum over synapses. State: v, g_e, g_i, since, and g_n where there is nmda.
+    excitation, 0 .. 1, default none. theta_plus: by how much each spike raises the neuron's own threshold, which at first is
+    v_threshold + theta (Diehl & Cook 2015, Front Comput Neurosci 9:99). C in pF, g and u in nS, v, E and theta in mV, I in pA,
+    times in ms. u is the pair (u_e, u_i); a single tensor is split by its sign, after its sum over synapses. State: v, g_e,
+    g_i, since, g_n where there is nmda, theta where there is theta_plus.
     """
 
     C: float = 200.0
@@ -134,13 +138,26 @@ class ConductanceLIF:
     I: float = 0.0
     nmda: float = 0.0
     tau_nmda: float = 100.0
+    theta_plus: float = 0.0
+    tau_theta: float = 1e7
+    theta: float = 0.0
     memory: bool = True
 
     def __post_init__(self) -> None:
-        positive(C=self.C, g_L=self.g_L, tau_e=self.tau_e, tau_i=self.tau_i, tau_nmda=self.tau_nmda)
+        positive(
+            C=self.C, g_L=self.g_L, tau_e=self.tau_e, tau_i=self.tau_i, tau_nmda=self.tau_nmda, tau_theta=self.tau_theta
+        )
+        if not self.theta_plus >= 0:
+            raise ValueError(
+                f"theta_plus: given {self.theta_plus}, a spike raises the threshold, or leaves it: at least 0"
+            )
         if not 0 <= self.nmda <= 1:
             raise ValueError(f"nmda: given {self.nmda}, the slow share of excitation lies in 0 .. 1")
-        below_threshold(self)
+        if self.theta and not self.theta_plus:
+            raise ValueError(
+                f"theta: given {self.theta}, but without theta_plus the threshold is v_threshold, and stays"
+            )
+        below_threshold(self, self.theta)
 
     def step(self, s: Mapping[str, Tensor], u: Any, dt: float | None) -> dict[str, Tensor]:
         u_e, u_i = u if isinstance(u, tuple) else (u.clamp(min=0), (-u).clamp(min=0))
@@ -152,13 +169,18 @@ class ConductanceLIF:
             g_n, b = s["g_n"] if "g_n" in s else torch.zeros_like(g_e), decay(self.tau_nmda, dt)
             left["g_n"] = b * g_n + (1 - b) * g_e
             g_e = (1 - self.nmda) * g_e + self.nmda * g_n
+        if self.theta_plus:
+            theta = s["theta"] if "theta" in s else torch.full_like(u_e, self.theta)
+            theta = theta + self.theta_plus * s["y"].detach() if "y" in s else theta
+            left["theta"] = decay(self.tau_theta, dt) * theta
         g = self.g_L + g_e + g_i
         v_inf = (self.g_L * self.E_L + g_e * self.E_e + g_i * self.E_i + self.I) / g
         new = v_inf + (v - v_inf) * torch.exp(-dt * g / self.C)
         return {"v": torch.where(free, new, v), "since": since, **left}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
-        return surrogate_spike((s["v"] - self.v_threshold) / (self.v_threshold - self.v_reset))
+        above = s["v"] - self.v_threshold - (s["theta"] if self.theta_plus else 0.0)
+        return surrogate_spike(above / (self.v_threshold + self.theta - self.v_reset))
 
 
 @dataclass(frozen=True)

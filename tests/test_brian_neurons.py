@@ -32,6 +32,12 @@ NEURONS = {
     "lif with synapses": (LIF(refractory=2.0, tau_syn=5.0), lambda: noisy(2.0, 3.0), 0.5, 1e-12),
     "lif with slow synapses": (LIF(tau_syn=20.0), lambda: noisy(0.5, 1.0), 0.5, 1e-12),
     "conductance": (ConductanceLIF(), lambda: kicks(0.1, 12.0) - kicks(0.05, 5.0), 0.5, 1e-12),
+    "conductance, a threshold that grows": (
+        ConductanceLIF(theta_plus=0.5, tau_theta=300.0, theta=2.0, v_threshold=-52.0),
+        lambda: kicks(0.1, 12.0) - kicks(0.05, 5.0),
+        0.5,
+        1e-12,
+    ),
     "conductance with NMDA": (ConductanceLIF(nmda=0.5), lambda: kicks(0.1, 12.0) - kicks(0.05, 5.0), 0.5, 1e-12),
     "adaptive": (AdaptiveLIF(beta=0.1, tau_a=100.0), lambda: noisy(0.04, 0.1, 1000), 1.0, 1e-12),
     "adex": (AdEx(refractory=2.0), lambda: noisy(900.0, 800.0, 10_000), 0.1, 1e-8),

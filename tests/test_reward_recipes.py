@@ -6,6 +6,7 @@ import click
 import pytest
 import torch
 
+from neurosim.coding import PoissonCode
 from neurosim.compare import run_cell
 from neurosim.flags import line_up
 from neurosim.locality import WORDS, claimed
@@ -77,7 +78,7 @@ def test_controls_are_frozen_and_twins_do_without_reward():
 
 # ---------------------------------------------------------------------------------------------- spike trains
 def test_trains_are_poisson_and_the_same_for_all(few):
-    task = spike_trains(few, steps=200, dt=2.0, top=100.0)
+    task = spike_trains(few, steps=200, dt=2.0, code=PoissonCode(100.0))
     split = task.split(0)
     (batch, *_), (again, *_), (other, *_) = (list(task.batches(split, 0, e)) for e in (3, 3, 4))
     assert batch.time and batch.dt == 2.0 and batch.size == 32 and batch.x.shape == (200, 32, 1, 8, 8)
@@ -92,7 +93,7 @@ def test_trains_are_poisson_and_the_same_for_all(few):
     assert torch.equal(next(task.evaluation(split)).x, next(task.evaluation(split)).x)
     assert shown_to("mlp", few) is few and shown_to("spiking-mlp", few).shape == few.shape
     with pytest.raises(ValueError, match="top: given 0, it must be positive"):
-        spike_trains(few, top=0)
+        spike_trains(few, code=PoissonCode(0))
 
 
 # ---------------------------------------------------------------------------------------------- on spikes

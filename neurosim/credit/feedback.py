@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from neurosim.credit.backprop import Backprop
 from neurosim.plasticity import Pass, claims, improvement
 from neurosim.record import Batch, Trial
+from neurosim.synapses import rank
 from neurosim.trial import play, returned, synapses
 
 
@@ -112,11 +113,12 @@ class DirectFeedback:
     gives: frozenset[str] = claims("credit", "signal")
 
     def wire(self, trial: Trial, generator: torch.Generator) -> dict[str, Any]:
-        out, lead = trial.output.shape[-1], 1 + trial.batch.time
+        out = trial.output.shape[-1]
         feedback: dict[str, Any] = {}
         for layer in {r.layer: None for r in trial.records.values()}:
-            y = next(r.post for r in trial.records.values() if r.layer == layer)
-            m = nn.Linear(out, y.shape[lead:].numel(), bias=False, device=y.device, dtype=y.dtype)
+            r = next(r for r in trial.records.values() if r.layer == layer)
+            y = r.post
+            m = nn.Linear(out, y.shape[-rank(r.synapse) :].numel(), bias=False, device=y.device, dtype=y.dtype)
             with torch.no_grad():
                 m.weight.normal_(0, out**-0.5, generator=generator)
             feedback[f"direct/{layer}"] = m
@@ -128,7 +130,9 @@ class DirectFeedback:
         e = self.error(kinds["e"])
         signal, credit = {}, {}
         for r in trial.records.values():
-            b = (e @ own[f"direct/{r.layer}"].weight.detach().T).reshape(*e.shape[:-1], *r.post.shape[1 + batch.time :])
-            signal[r.layer] = b = b.expand_as(r.post)  # a pooled error is told at every step
+            b = (e @ own[f"direct/{r.layer}"].weight.detach().T).reshape(
+                *e.shape[:-1], *r.post.shape[-rank(r.synapse) :]
+            )
+            signal[r.layer] = b = b.expand_as(r.post)  # one error of a trial is told at every step
             credit[r.layer] = kinds.get(("u", r.layer), b * r.slope)  # ... so only the last layer has credit of its own
         yield Pass(trial, {"signal": signal, "credit": credit})

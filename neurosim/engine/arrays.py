@@ -17,7 +17,7 @@ Array = NDArray[Any]
 BLOCK = 64  # neurons whose threshold is asked at once
 
 # kinds of population
-LIF, CONDUCTANCE, ADEX, IZHIKEVICH, ADAPTIVE, ESCAPE, POISSON, TRAINS = range(8)
+LIF, CONDUCTANCE, ADEX, IZHIKEVICH, ADAPTIVE, ESCAPE, HOMEOSTATIC, POISSON, TRAINS = range(9)
 
 # fields that are whole numbers, and fields of the network's type
 POPULATION = (
@@ -65,7 +65,7 @@ class Cells(NamedTuple):
     par: Array  # [P, 12]: see `integrate.py`
     drive: Array
     v: Array
-    x: Array  # g_n of ConductanceLIF, w of AdEx, r of Izhikevich, a of the adaptive threshold
+    x: Array  # g_n or theta of ConductanceLIF, w of AdEx, r of Izhikevich, a of the adaptive threshold
     current: Array  # scratch
     last: Array  # [places]: the step of the last spike
     held: Array  # [places]: a ring of each population's places that spiked and are not free yet

@@ -94,6 +94,10 @@ def rest(net: Network) -> None:
     """What is kept of the past, as before the first run."""
     ready = net.made()
     cells, first, z, signal = ready.cells, neurons(net), ready.decays.z.reshape(-1), ready.gates.signal
+    blocks = [(p["start"] // BLOCK, (p["start"] + padded(p["n"])) // BLOCK) for p in cells.population
+              if p["kind"] == arrays.HOMEOSTATIC]  # fmt: skip
+    for a, b in blocks:
+        first.x[a:b] = cells.x[a:b]  # a threshold that was learned stays
     cells.v[:], cells.x[:], cells.last[:], cells.count[:] = first.v, first.x, first.last, 0
     cells.population["held_first"], cells.population["held_count"] = 0, 0
     z[:], ready.gates.e[:], ready.tally[:], ready.clock[1] = 0, 0, 0, 0

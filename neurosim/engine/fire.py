@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from neurosim.engine import integrate
-from neurosim.engine.arrays import ADAPTIVE, ADEX, BLOCK, CONDUCTANCE, ESCAPE, IZHIKEVICH, LIF, POISSON
+from neurosim.engine.arrays import ADAPTIVE, ADEX, BLOCK, CONDUCTANCE, ESCAPE, HOMEOSTATIC, IZHIKEVICH, LIF, POISSON
 from neurosim.engine.integrate import RESET, THRESHOLD, compiled, random
 
 
@@ -25,6 +25,12 @@ def integrated(
         if here.kind == CONDUCTANCE:
             e, i = row[first].at // BLOCK, row[first + 1].at // BLOCK
             integrate.conductance(
+                v, x, z[e : e + blocks], z[i : i + blocks], down[first, k], down[first + 1, k], drive, par, flags
+            )
+            return
+        if here.kind == HOMEOSTATIC:
+            e, i = row[first].at // BLOCK, row[first + 1].at // BLOCK
+            integrate.homeostatic(
                 v, x, z[e : e + blocks], z[i : i + blocks], down[first, k], down[first + 1, k], drive, par, flags
             )
             return
@@ -81,6 +87,8 @@ def fired(
             m = start + i
             bound = threshold + par[5] * x[m] if adaptive else threshold
             if others is not None:
+                if here.kind == HOMEOSTATIC:
+                    bound = threshold + x[m]
                 if here.kind == ESCAPE:  # rho dt > -log U, U uniform: a threshold that is drawn
                     drawn = math.log(-math.log(random(random_state)) / par[7])
                     bound = par.dtype.type(par[5] + par[6] * drawn)

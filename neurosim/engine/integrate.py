@@ -124,6 +124,24 @@ def conductance(v: Any, g_n: Any, g_e: Any, g_i: Any, s_e: Any, s_i: Any, drive:
 
 
 @compiled
+def homeostatic(v: Any, theta: Any, g_e: Any, g_i: Any, s_e: Any, s_i: Any, drive: Any, par: Any, flags: Any) -> None:
+    """The same without nmda, a spike above threshold + theta; par: g_L, g_L E_L + I, E_e, E_i, dt/C, exp(-dt/tau_theta)."""
+    threshold, g_L, base, E_e, E_i = par[THRESHOLD], par[OWN], par[OWN + 1], par[OWN + 2], par[OWN + 3]
+    per_g, kept_theta = par[OWN + 4], par[OWN + 5]
+    for b in range(v.shape[0]):
+        above = np.int32(0)
+        for k in range(BLOCK):
+            e, i = s_e * g_e[b, k], s_i * g_i[b, k]
+            g = g_L + e + i
+            v_inf = (base + drive[b, k] + e * E_e + i * E_i) / g
+            new = v_inf + (v[b, k] - v_inf) * math.exp(-per_g * g)
+            theta[b, k] = kept_theta * theta[b, k]
+            v[b, k] = new
+            above += np.int32(new > threshold + theta[b, k])
+        flags[b] = above
+
+
+@compiled
 def adex(v: Any, w: Any, current: Any, par: Any, flags: Any) -> None:
     """Forward Euler; par: g_L, E_L, v_T, Delta_T, dt/C, a, dt/tau_w. v of a held neuron stays, its w does not."""
     threshold, g_L, E_L, v_T, Delta_T = par[THRESHOLD], par[OWN], par[OWN + 1], par[OWN + 2], par[OWN + 3]

@@ -34,8 +34,14 @@ def lif(n: LIF, dt: float) -> Kind:
 
 def conductance(n: ConductanceLIF, dt: float) -> Kind:
     par = [n.v_threshold, n.v_reset, 1.0, n.g_L, n.g_L * n.E_L + n.I, n.E_e, n.E_i, dt / n.C]
+    channels = ("g_e", n.tau_e), ("g_i", n.tau_i)
+    if n.theta_plus:
+        if n.nmda:
+            raise Unsupported(f"theta_plus: given {n.theta_plus} with nmda = {n.nmda}, the engine has one of the two")
+        par += [decay(n.tau_theta, dt)]
+        return Kind(arrays.HOMEOSTATIC, par, n.theta_plus, n.E_L, n.theta, channels, n.refractory)
     par += [n.nmda, decay(n.tau_nmda, dt)]
-    return Kind(arrays.CONDUCTANCE, par, 0.0, n.E_L, 0.0, (("g_e", n.tau_e), ("g_i", n.tau_i)), n.refractory)
+    return Kind(arrays.CONDUCTANCE, par, 0.0, n.E_L, 0.0, channels, n.refractory)
 
 
 def adex(n: AdEx, dt: float) -> Kind:

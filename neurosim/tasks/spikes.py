@@ -1,4 +1,4 @@
-"""A task shown as spike trains, for networks that spike."""
+"""A task shown as spike trains, or as currents, for networks that spike: see `coding.py`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from neurosim.coding import Code, PoissonCode
 from neurosim.plasticity import Batch
 from neurosim.record import positive
 from neurosim.tasks.base import ORDER, Split, Task, _generator, cross_entropy
@@ -17,26 +18,24 @@ TRAINS = 3  # the random stream of the trains, beside those of `base.py`
 
 @dataclass(frozen=True, eq=False)
 class SpikeTrains(Task):
-    """y = 1 with probability 1 - exp(-rate dt),   rate = top (x - lowest) / (highest - lowest).
+    """x[t] = code((x - lowest) / (highest - lowest)):  batches are [T, B, *in], with time and dt in ms.
 
-    Batches are [T, B, *in] of 0 and 1, with time and dt; lowest and highest are those of the training part. Trains are
-    drawn from (seed, epoch), those of the test part once and for all, the same for every recipe. rate and top in Hz, dt in ms.
+    lowest and highest are those of the training part. What a code draws comes from (seed, epoch), for the test part once and
+    for all, the same for every recipe.
     """
 
     steps: int = 30
     dt: float = 1.0
-    top: float = 250.0
+    code: Code = PoissonCode()
 
     def __post_init__(self) -> None:
-        positive(steps=self.steps, dt=self.dt, top=self.top)
+        positive(steps=self.steps, dt=self.dt)
 
     def trains(self, split: Split, x: Tensor, generator: torch.Generator) -> Tensor:
         """Stored samples [B, *in] -> [T, B, *in]."""
         lowest, highest = split.train_x.min(), split.train_x.max()
-        rate = self.top * ((x - lowest) / (highest - lowest)).clamp(0, 1).to(torch.get_default_dtype())
-        p = -torch.expm1(-rate * self.dt / 1000)
-        u = torch.rand(self.steps, *p.shape, generator=generator, device=p.device, dtype=p.dtype)
-        return (u < p).to(p.dtype)
+        level = ((x - lowest) / (highest - lowest)).clamp(0, 1).to(torch.get_default_dtype())
+        return self.code(level, self.steps, self.dt, generator)
 
     def batches(self, split: Split, seed: int, epoch: int) -> Iterator[Batch]:
         order = _generator(ORDER, seed, epoch).permutation(len(split.train_y))
@@ -62,6 +61,6 @@ def stream(split: Split, *key: int) -> torch.Generator:
     return torch.Generator(split.train_x.device).manual_seed(seed)
 
 
-def spike_trains(task: Task, steps: int = 30, dt: float = 1.0, top: float = 250.0) -> SpikeTrains:
-    """The same task, its inputs as Poisson trains of so many steps of dt ms, the brightest at `top` Hz."""
-    return SpikeTrains(**{f.name: getattr(task, f.name) for f in fields(task)}, steps=steps, dt=dt, top=top)
+def spike_trains(task: Task, steps: int = 30, dt: float = 1.0, code: Code = PoissonCode()) -> SpikeTrains:
+    """The same task, its inputs coded in so many steps of dt ms; by default as Poisson trains, the brightest at 250 Hz."""
+    return SpikeTrains(**{f.name: getattr(task, f.name) for f in fields(task)}, steps=steps, dt=dt, code=code)
