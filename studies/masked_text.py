@@ -2,18 +2,23 @@
 
 A Transformer that looks both ways (64 units, 2 blocks) learns to fill gaps: 15 % of the grammar's characters are
 hidden (`tasks.masked`), 400 updates of 64 sequences, by each rule, at the rates of the search on recall. No label is shown.
-Then all of it stays as it is, and a readout learns by the delta rule from n labelled sequences: the number (one, many) of the
-sentence's subject, asked at every character after the subject and its ending. The nouns between have numbers of their own, and
-the verb's ending, which tells the subject's, may stand far off.
+Then all of it stays as it is, and a readout learns by the delta rule from n labelled sequences, one question at a time:
+
+    kind     of the word a character stands in: article, noun, verb, preposition, conjunction; asked at every letter
+    number   of the sentence's subject, one or many; asked at every character after it. The nouns between have numbers of
+             their own, and the verb's ending, which tells the subject's, may stand far off
 
 Compared: the same readout on the net as drawn (frozen), and the whole net trained by backprop from the labels alone, with as
 many updates as the readout has. What is hidden can be told to .75 bits by counting both neighbours (`Masked.baselines`).
 
 Expected by definition: the same first weights for all; backprop fills gaps better than a frozen net. Expected: features of the
-gaps make few labels go further than the net as drawn. All else is a finding.
+gaps make few labels go further than the net as drawn, in both questions. All else is a finding. (The first run asked for the
+number alone: the expectation failed. The word's kind was added then, and the number's claim stands as it was.)
 """
 
 import os
+import re
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +29,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from torch import Tensor, nn
 
 from neurosim.cell import draw_net, reproducible, run_cell
@@ -39,36 +45,49 @@ from neurosim.tasks.masked import shown_whole
 from neurosim.tasks.sequences import stream
 from neurosim.tasks.text import symbols_of
 
-METRIC, SEEDS, SEEDS_FULL, EPOCHS, EPOCHS_QUICK = "accuracy of the subject's number", 3, 5, 20, 1
+METRIC, SEEDS, SEEDS_FULL, EPOCHS, EPOCHS_QUICK = "accuracy", 3, 5, 20, 1
 SLUGS = (
-    "backprop",
-    "feedback-alignment",
-    "direct-feedback-block-pooled",
-    "block-local",
-    "layer-local",
-    "oja",
-    "frozen",
-)
+    "backprop", "feedback-alignment", "direct-feedback-block-pooled", "block-local", "layer-local", "oja", "frozen",
+)  # fmt: skip
 LABELLED, READ_UPDATES, READ_QUICK, READ_RATE, SMALL = (4, 16, 64, 256), 300, 10, 1e-2, 32
-SUPERVISED = "supervised alone"
+FEW, SUPERVISED = 16, "supervised alone"
+KIND, NUMBER = "kind", "number"
+KINDS = {"article": ("the",), "noun": grammar.NOUNS, "verb": grammar.VERBS, "preposition": ("near", "with"),
+         "conjunction": ("and",)}  # fmt: skip
+OUTPUTS = {KIND: len(KINDS), NUMBER: 2}
+SAID = {KIND: "kind of the word", NUMBER: "number of the subject"}
 WIDE, TASK = partial(transformer, causal=False), masked_text()
 STREAM = 77  # of the labelled sequences
 
 
-def labelled(n: int, key: int) -> tuple[Tensor, Tensor]:
-    """n texts of the grammar, nothing hidden: x [T, n, V + 1], target [T, n] the subject's number where it is asked."""
+def kinds(whole: str) -> list[int]:
+    """The kind of the word each character stands in; not asked at what is no letter, and in a last word that is cut off."""
+    found = [NOT_ASKED] * len(whole)
+    for word in re.finditer(r"[a-z]+", whole):
+        stem = word[0].removesuffix("s")
+        of = next((k for k, known in enumerate(KINDS.values()) if word[0] in known or stem in known), NOT_ASKED)
+        if word.end() < len(whole):
+            found[word.start() : word.end()] = [of] * len(word[0])
+    return found
+
+
+def labelled(question: str, n: int, key: int) -> tuple[Tensor, Tensor]:
+    """n texts of the grammar, nothing hidden: x [T, n, V + 1], target [T, n] the answer where it is asked."""
     m = TASK.of.m
     x, after = grammar.trials(n, stream(STREAM, key), m=m, T=100)
     seen = symbols_of(Batch(x, after))
-    s = grammar.states(m, seen)[:-1]
+    if question == KIND:
+        texts = ["".join(m.symbols[k] for k in column) for column in seen.T.tolist()]
+        return shown_whole(Batch(x, after)), torch.tensor([kinds(text) for text in texts]).T[:-1]
     number = torch.tensor([node[1] if isinstance(node, tuple) else NOT_ASKED for node, _ in m.places])
-    return shown_whole(Batch(x, after)), number[s]
+    return shown_whole(Batch(x, after)), number[grammar.states(m, seen)[:-1]]
 
 
 @dataclass(frozen=True)
 class Read:
     """A readout, or the whole net, taught by so many labelled sequences."""
 
+    question: str
     slug: str
     seed: int
     n: int
@@ -89,35 +108,38 @@ def read(weights: Mapping[tuple[str, int], Mapping[str, Tensor]], updates: int, 
     """The share of right answers on new sequences, at the characters where it is asked."""
     torch.set_num_threads(1)
     with reproducible(job.seed, torch.float32):
-        net: nn.Module = draw_net(WIDE, SimpleNamespace(shape=TASK.shape, outputs=2), job.seed)
+        outputs = OUTPUTS[job.question]
+        net: nn.Module = draw_net(WIDE, SimpleNamespace(shape=TASK.shape, outputs=outputs), job.seed)
         known = weights.get((job.slug, job.seed), {})
         net.load_state_dict({**net.state_dict(), **{k: v for k, v in known.items() if not k.startswith("readout")}})
-        x, y = labelled(job.n, job.seed)
-        g = torch.Generator().manual_seed(job.seed)
+        (x, y), (tx, ty) = labelled(job.question, job.n, job.seed), labelled(job.question, 256, 1000 + job.seed)
         recipes = recipes_for("masked-text", "transformer")
-        how = recipes["backprop"] if job.slug == SUPERVISED else replace(recipes["frozen"], lr=READ_RATE)
+        how = recipes["backprop"]
+        if job.slug != SUPERVISED:  # all but the readout stays: its features are the same at every update
+            x, tx, net = features(net, x), features(net, tx), nn.Sequential(OrderedDict(readout=net.readout))
+            how = replace(how, lr=READ_RATE)
+        g, asked = torch.Generator().manual_seed(job.seed), int((y != NOT_ASKED).sum(0).double().mean())
         learner: Learner | None = None
         for _ in range(updates):
             some = torch.randperm(job.n, generator=g)[:SMALL]
-            batch = Batch(
-                x[:, some], y[:, some], Answers(int((y != NOT_ASKED).sum(0).float().mean())), time=True, dt=TASK.dt
-            )
+            batch = Batch(x[:, some], y[:, some], Answers(asked), time=True, dt=TASK.dt)
             learner = learner or Learner(net, how, batch, job.seed)
             learner.step(batch)
-        tx, ty = labelled(256, 1000 + job.seed)
         with torch.no_grad():
             said = net(tx).argmax(-1)
-        asked = ty != NOT_ASKED
-        right = (said == ty)[asked].double().mean().item()
-    return {
-        "recipe": job.slug,
-        "seed": job.seed,
-        "epoch": 0,
-        "samples": job.n,
-        "layer": "",
-        "quantity": "read",
-        "value": right,
-    }
+        right = (said == ty)[ty != NOT_ASKED].double().mean().item()
+    at = {"recipe": job.slug, "seed": job.seed, "epoch": 0, "samples": job.n, "layer": job.question}
+    return {**at, "quantity": "read", "value": right}
+
+
+@torch.no_grad()
+def features(net: nn.Module, x: Tensor) -> Tensor:
+    """What the readout is shown, [T, n, d]."""
+    seen: list[Tensor] = []
+    handle = net.readout.register_forward_pre_hook(lambda m, args: seen.append(args[0]))
+    net(x)
+    handle.remove()
+    return seen[0]
 
 
 def run(mode: Mode) -> tuple[list[dict], list[dict]]:
@@ -134,21 +156,25 @@ def run(mode: Mode) -> tuple[list[dict], list[dict]]:
     for seed in seeds:
         rows += [{"recipe": n, "seed": seed, "epoch": 0, "samples": 0, "layer": "", "quantity": "baseline", "value": v}
                  for n, v in TASK.baselines(TASK.split(seed)).items()]  # fmt: skip
-    jobs = [
-        Read(slug, seed, n)
-        for n in LABELLED[:: 3 if mode.quick else 1]
-        for slug in (*slugs, SUPERVISED)
-        for seed in seeds
-    ]
+        for question in OUTPUTS:
+            _, y = labelled(question, 256, 1000 + seed)
+            most = torch.bincount(y[y != NOT_ASKED]).max().item() / int((y != NOT_ASKED).sum())
+            at = {"recipe": "", "seed": seed, "epoch": 0, "samples": 0, "layer": question}
+            rows.append({**at, "quantity": "floor", "value": most})
+    sizes = LABELLED[:: 3 if mode.quick else 1]
+    jobs = [Read(q, slug, seed, n) for q in OUTPUTS for n in sizes for slug in (*slugs, SUPERVISED) for seed in seeds]
     rows += [row for _, row in in_processes(partial(read, weights, updates), jobs, workers)]
-    rows.sort(key=lambda r: (r["quantity"], r["recipe"], r["seed"], r["samples"]))
+    rows.sort(key=lambda r: (r["quantity"], r["layer"], r["recipe"], r["seed"], r["samples"]))
     return rows, claims_of(rows, begun, mode.quick)
 
 
-def final(rows: Sequence[Mapping], quantity: str, slug: str, samples: int | None = None) -> list[float]:
-    """By seed: of the bits the last, of what was read that with so many labelled sequences."""
+def final(
+    rows: Sequence[Mapping], quantity: str, slug: str, layer: str = "", samples: int | None = None
+) -> list[float]:
+    """By seed: of the bits the last, of what was read (layer: the question) that with so many labelled sequences."""
     found: dict[int, float] = {}
-    for r in sorted((r for r in rows if (r["quantity"], r["recipe"]) == (quantity, slug)), key=lambda r: r["samples"]):
+    mine = [r for r in rows if (r["quantity"], r["recipe"], r["layer"]) == (quantity, slug, layer)]
+    for r in sorted(mine, key=lambda r: r["samples"]):
         if samples is None or r["samples"] == samples:
             found[int(r["seed"])] = float(r["value"])
     return list(found.values())
@@ -160,13 +186,17 @@ def claims_of(rows: Sequence[Mapping], begun: Mapping[int, set], quick: bool) ->
     if quick:
         return claims
     bits = [float(np.mean(final(rows, "bits", slug))) for slug in ("backprop", "frozen")]
-    few = [float(np.mean(final(rows, "read", slug, LABELLED[1]))) for slug in ("frozen", "backprop")]
-    return [
-        *claims,
-        claim("bits of what is hidden: backprop less than frozen", bits, "ordering", ["backprop", "frozen"], 0, "learning"),
-        claim(f"{LABELLED[1]} labelled sequences: gaps filled by backprop against the net as drawn", few, "ordering",
-              ["frozen", "backprop"], 0, "what pretext tasks are for; Devlin et al. 2019"),
-    ]  # fmt: skip
+    source = "what pretext tasks are for; Devlin et al. 2019"
+    claims.append(
+        claim(
+            "bits of what is hidden: backprop less than frozen", bits, "ordering", ["backprop", "frozen"], 0, "learning"
+        )
+    )
+    for question in OUTPUTS:
+        few = [float(np.mean(final(rows, "read", slug, question, FEW))) for slug in ("frozen", "backprop")]
+        name = f"{question}, {FEW} labelled sequences: gaps filled by backprop against the net as drawn"
+        claims.append(claim(name, few, "ordering", ["frozen", "backprop"], 0, source))
+    return claims
 
 
 # ---------------------------------------------------------------------------------------------- the figure
@@ -174,39 +204,49 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
     slugs = list(dict.fromkeys(r["recipe"] for r in rows if r["quantity"] == "bits"))
     look = looks(slugs)
     with matplotlib.rc_context(STYLE):
-        fig = Figure(figsize=(12.0, 4.6), layout="constrained")
-        ax, bx = fig.subplots(1, 2)
+        fig = Figure(figsize=(14.0, 4.6), layout="constrained")
+        ax, *others = fig.subplots(1, 3)
         for slug in slugs:
-            line(ax, rows, "bits", slug, look[slug].colour, look[slug].line, look[slug].marker)
-            line(bx, rows, "read", slug, look[slug].colour, look[slug].line, look[slug].marker)
-        line(bx, rows, "read", SUPERVISED, "#000000", ":", "x")
+            for axis, quantity, layer in (
+                (ax, "bits", ""),
+                *((o, "read", q) for o, q in zip(others, OUTPUTS, strict=True)),
+            ):
+                line(axis, rows, quantity, slug, layer, look[slug].colour, look[slug].line, look[slug].marker)
         for name in dict.fromkeys(r["recipe"] for r in rows if r["quantity"] == "baseline"):
             y = float(np.mean(final(rows, "baseline", name)))
             ax.axhline(y, color="#9a9a9a", linewidth=0.8, linestyle=":")
-            ax.annotate(
-                name,
-                (0.99, y),
-                xycoords=("axes fraction", "data"),
-                fontsize=7,
-                color="#6a6a6a",
-                ha="right",
-                va="bottom",
-            )
-        ax.set(xlabel="training sequences", ylabel="bits a hidden character", title="A  Filling gaps, without labels")
-        bx.axhline(0.5, color="#9a9a9a", linewidth=0.8, linestyle=":", label="chance")
-        bx.set_xscale("log", base=2)
+            ax.annotate(name, (0.01, y), xycoords=("axes fraction", "data"), fontsize=7, color="#6a6a6a", va="bottom")
+        ax.set(
+            xlabel="training sequences",
+            ylabel="bits a hidden character",
+            title="A  Filling gaps, without labels",
+            ylim=(0, 5.2),
+        )
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
         xs = sorted({r["samples"] for r in rows if r["quantity"] == "read"})
-        bx.set_xticks(xs, [str(int(x)) for x in xs])
-        bx.set(xlabel="labelled sequences", ylabel="accuracy of the subject's number",
-               title="B  What is read from it by a readout")  # fmt: skip
-        bx.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.02, 0.5))
+        for axis, question, letter in zip(others, OUTPUTS, "BC", strict=True):
+            line(axis, rows, "read", SUPERVISED, question, "#000000", ":", "x")
+            floor = [r["value"] for r in rows if r["quantity"] == "floor" and r["layer"] == question]
+            axis.axhline(
+                float(np.mean(floor)), color="#9a9a9a", linewidth=0.8, linestyle=":", label="most frequent answer"
+            )
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(xs, [str(int(x)) for x in xs])
+            axis.set(
+                xlabel="labelled sequences",
+                ylabel=f"accuracy: {SAID[question]}",
+                title=f"{letter}  A readout of the {question}",
+            )
+        others[-1].legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.02, 0.5))
     return fig
 
 
-def line(ax: Axes, rows: Sequence[Mapping], quantity: str, slug: str, colour: str, style: str, marker: str) -> None:
+def line(
+    ax: Axes, rows: Sequence[Mapping], quantity: str, slug: str, layer: str, colour: str, style: str, marker: str
+) -> None:
     by: dict[float, list[float]] = {}
     for r in rows:
-        if (r["quantity"], r["recipe"]) == (quantity, slug):
+        if (r["quantity"], r["recipe"], r["layer"]) == (quantity, slug, layer):
             by.setdefault(float(r["samples"]), []).append(float(r["value"]))
     x = np.array(sorted(by))
     mean, half = np.array([interval(by[k]) if len(by[k]) > 2 else (np.mean(by[k]), np.nan) for k in x]).T

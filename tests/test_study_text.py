@@ -103,7 +103,7 @@ def test_claims_on_preference_hold_and_fail():
 
 # ---------------------------------------------------------------------------------------------- gaps
 def test_the_number_asked_is_that_of_the_sentences_first_noun():
-    x, y = masked_text.labelled(20, 0)
+    x, y = masked_text.labelled("number", 20, 0)
     symbols = x.argmax(-1)
     vocabulary = masked_text.TASK.of.vocabulary
     for column, asked in zip(symbols.T.tolist(), y.T.tolist()):
@@ -121,22 +121,50 @@ def test_the_number_asked_is_that_of_the_sentences_first_noun():
     assert (y != NOT_ASKED).double().mean() > 0.5
 
 
+def test_the_kind_asked_is_that_of_the_whole_word():
+    text = "the cats near the hen sees the dogs and fear the d"
+    names = list(masked_text.KINDS)
+    got = [names[k] if k != NOT_ASKED else "-" for k in masked_text.kinds(text)]
+    want = {"the": "article", "cats": "noun", "hen": "noun", "dogs": "noun", "near": "preposition", "sees": "verb",
+            "fear": "verb", "and": "conjunction"}  # fmt: skip
+    at = 0
+    for word in text.split(" "):
+        assert got[at : at + len(word)] == [want.get(word, "-")] * len(word), word
+        at += len(word) + 1
+    assert got[3] == "-"
+    x, y = masked_text.labelled("kind", 20, 0)
+    assert (y != NOT_ASKED).double().mean() > 0.7 and set(y.unique().tolist()) == {NOT_ASKED, 0, 1, 2, 3, 4}
+    vocabulary = masked_text.TASK.of.vocabulary
+    first = "".join(vocabulary[k] for k in x[:, 0].argmax(-1).tolist())
+    assert y[: len(first) - 10, 0].tolist() == masked_text.kinds(first)[: len(first) - 10]
+
+
+def test_features_are_what_the_readout_sees_and_are_not_changed_by_reading():
+    net = transformer(masked_text.TASK.shape, 2, d=16, causal=False)
+    x, _ = masked_text.labelled("number", 3, 0)
+    f = masked_text.features(net, x.double())
+    torch.testing.assert_close(net.readout(f), net(x.double()))
+
+
 def gap_rows(few=0.9):
     rows = []
     for seed in range(3):
         for slug, bits in (("backprop", 0.5), ("frozen", 1.5)):
-            at = {"recipe": slug, "seed": seed, "layer": "", "epoch": 0}
-            rows += [{**at, "samples": s, "quantity": "bits", "value": v} for s, v in ((0, 4.0), (100, bits))]
+            at = {"recipe": slug, "seed": seed, "epoch": 0}
+            rows += [
+                {**at, "layer": "", "samples": s, "quantity": "bits", "value": v} for s, v in ((0, 4.0), (100, bits))
+            ]
+        for question in masked_text.OUTPUTS:
+            at = {"seed": seed, "epoch": 0, "layer": question}
+            rows.append({**at, "recipe": "", "samples": 0, "quantity": "floor", "value": 0.5})
             for n in masked_text.LABELLED:
-                value = few if slug == "backprop" else 0.6
-                rows.append({**at, "samples": n, "quantity": "read", "value": value})
-        rows += [{"recipe": masked_text.SUPERVISED, "seed": seed, "epoch": 0, "layer": "", "samples": n, "quantity": "read",
-                  "value": 0.7} for n in masked_text.LABELLED]  # fmt: skip
+                values = {"backprop": few if question == "kind" else 0.9, "frozen": 0.6, masked_text.SUPERVISED: 0.7}
+                rows += [{**at, "recipe": r, "samples": n, "quantity": "read", "value": v} for r, v in values.items()]
     return rows
 
 
 def test_claims_on_gaps_hold_and_fail():
     same, other = {0: {"a"}, 1: {"b"}}, {0: {"a", "c"}, 1: {"b"}}
     assert all(c["holds"] for c in masked_text.claims_of(gap_rows(), same, False))
-    assert [c["holds"] for c in masked_text.claims_of(gap_rows(0.5), other, False)] == [False, True, False]
+    assert [c["holds"] for c in masked_text.claims_of(gap_rows(0.5), other, False)] == [False, True, False, True]
     assert isinstance(masked_text.draw(gap_rows(), {}), Figure)
