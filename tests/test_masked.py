@@ -85,7 +85,17 @@ def test_baselines_are_those_of_a_count_by_hand():
 def test_neighbours_beyond_the_ends_are_no_symbols():
     batch = next(TASK.batches(TASK.split(0), 0, 0))
     between, c = neighbours(batch)
-    assert between.max() < (V + 2) ** 2 and c.min() >= 0 and len(c) == (batch.target != NOT_ASKED).sum()
+    t, _ = (batch.target != NOT_ASKED).nonzero().T
+    assert ((between // (V + 2) == V + 1) == (t == 0)).all() and ((between % (V + 2) == V + 1) == (t == 99)).all()
+    assert (t == 0).any() and (t == 99).any() and torch.equal(c, batch.target[batch.target != NOT_ASKED])
+
+
+def test_counts_of_words_need_no_table_of_all_pairs():
+    """The reference by words has 1,001 symbols, whose pairs with what is hidden would fill 8 GB."""
+    task = masked_text("reference", "word").limited(64, 16)
+    told = task.baselines(task.split(0))
+    assert 0 < told["frequency"] < told["both neighbours"] < math.log2(1001)  # few words, so neighbours say little
+    assert task.metric == "bits per hidden word" and TASK.metric == "bits per hidden character"
 
 
 def test_the_network_of_masked_text_looks_both_ways():
@@ -173,18 +183,19 @@ def test_the_table_has_the_column_and_names_what_never_learns():
     assert "stays as drawn" not in [c.header for table in plain for c in table.columns]
 
 
-def test_many_rows_are_thinned_but_the_last_scores_stay():
-    def row(quantity, epoch, recipe="hebb", layer="", seed=0):
-        return {
-            "recipe": recipe,
-            "seed": seed,
-            "epoch": epoch,
-            "samples": 0,
-            "layer": layer,
-            "quantity": quantity,
-            "value": 1 / 3,
-        }
+def row(quantity, epoch, recipe="hebb", layer="", seed=0):
+    return {
+        "recipe": recipe,
+        "seed": seed,
+        "epoch": epoch,
+        "samples": 0,
+        "layer": layer,
+        "quantity": quantity,
+        "value": 1 / 3,
+    }
 
+
+def test_many_rows_are_thinned_but_the_last_scores_stay():
     few = [row("test", e) for e in range(21)] + [
         row(q, e, layer="x") for q in ("alignment", "null_low") for e in (10, 20)
     ]
@@ -192,3 +203,20 @@ def test_many_rows_are_thinned_but_the_last_scores_stay():
     many = kept(few * 1000, 5)
     assert {r["epoch"] for r in many if r["quantity"] == "test"} == {0, 10, 20}
     assert {r["epoch"] for r in many if r["quantity"] == "null_low"} == {20} and many[0]["value"] == 0.33333
+
+
+def test_what_diverged_has_no_final_score_in_a_thinned_csv():
+    rows = [row("test", e, "a") for e in range(7)] + [row("test", 7, "a") | {"value": math.nan}]
+    rows += [row("alignment", e, "a", "x") for e in (1, 5)] * 10_000
+    left = [r for r in kept(rows, 5) if r["quantity"] == "test"]
+    assert [r["epoch"] for r in left] == [0, 1, 5, 7] and math.isnan(left[-1]["value"])
+
+
+def test_ever_more_is_left_out_until_it_fits():
+    layers = [f"layer {k}" for k in range(300)]
+    rows = [row(q, e, layer=n, seed=s) for n in layers for s in range(20) for e in (1, 2, 5, 10, 50, 100, 150)
+            for q in ("alignment", "null_low", "null_high")]  # fmt: skip
+    rows += [row("test", e, seed=s) for e in range(151) for s in range(20)]
+    left = kept(rows, 20)
+    assert len(left) <= 20_000 and {r["epoch"] for r in left if r["quantity"] == "alignment"} >= {150}
+    assert {r["epoch"] for r in left if r["quantity"] == "test"} == {0, 1, 2, 5, 10, 50, 100, 150}

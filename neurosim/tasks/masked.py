@@ -56,7 +56,7 @@ class Masked:
 
     @property
     def metric(self) -> str:
-        return self.of.metric
+        return f"bits per hidden {self.of.metric.rpartition(' ')[2]}"
 
     @property
     def network(self) -> str:
@@ -114,17 +114,24 @@ class Masked:
         Counted on five epochs; log2 of (n(left, c, right) + p(c)) / (n(left, right) + 1), p(c) the frequency.
         """
         V = self.outputs
-        alone = torch.ones(V, dtype=torch.float64)
-        beside = torch.zeros((V + 2) ** 2, V, dtype=torch.float64)
-        for epoch in range(COUNTED):
-            for batch in self.batches(split, split.seed if hasattr(split, "seed") else 0, epoch):
-                between, c = neighbours(batch)
-                alone += torch.bincount(c, minlength=V)
-                beside.index_put_((between, c), torch.ones(len(c), dtype=torch.float64), accumulate=True)
-        between, c = (torch.cat(parts) for parts in zip(*map(neighbours, self.evaluation(split)), strict=True))
-        p = alone / alone.sum()
-        q = (beside + p) / (beside.sum(1, keepdim=True) + 1)
-        return {"frequency": -p[c].log2().mean().item(), "both neighbours": -q[between, c].log2().mean().item()}
+        seed = getattr(split, "seed", 0)
+        trained = [neighbours(batch) for epoch in range(COUNTED) for batch in self.batches(split, seed, epoch)]
+        between, c = (torch.cat(parts) for parts in zip(*trained, strict=True))
+        p = torch.bincount(c, minlength=V) + 1.0
+        p = (p / p.sum()).double()
+        asked_between, asked = (
+            torch.cat(parts) for parts in zip(*map(neighbours, self.evaluation(split)), strict=True)
+        )
+        both = counts_of(between * V + c, asked_between * V + asked)
+        q = (both + p[asked]) / (counts_of(between, asked_between) + 1)
+        return {"frequency": -p[asked].log2().mean().item(), "both neighbours": -q.log2().mean().item()}
+
+
+def counts_of(seen: Tensor, asked: Tensor) -> Tensor:
+    """How often each of `asked` is among `seen`, whole numbers both, however large: as asked."""
+    values, n = seen.unique(return_counts=True)
+    at = torch.searchsorted(values, asked).clamp(max=len(values) - 1)
+    return torch.where(values[at] == asked, n[at], 0).double()
 
 
 def neighbours(batch: Batch) -> tuple[Tensor, Tensor]:
