@@ -49,9 +49,17 @@ def test_three_factors_move_the_readout_as_policy_gradient_does_and_the_blocks_n
     torch.manual_seed(0)
     net = transformer(TASK.shape, TASK.outputs, d=16)
     before = {n: p.detach().clone() for n, p in net.named_parameters()}
-    batch = heard(grammar.sample(TASK.m, 6, 20, torch.Generator().manual_seed(1)), torch.randn(6))
-    learner = Learner(net, recipe(Job("three-factor", 0, 1e-3, 1e-3), net), batch)
+    batch = heard(
+        grammar.sample(TASK.m, 6, 20, torch.Generator().manual_seed(1)), torch.tensor([1.0, -1, 2, -2, 3, -3])
+    )
+    wrong = heard(torch.cat([batch.x[:1].argmax(-1), batch.target]), batch.signals["reward"].abs())
     at = {"recipe": "three-factor", "seed": 0, "epoch": 0, "samples": 0}
+    readout = Learner(net, recipe(Job("three-factor readout", 0, 1e-3), net), batch)
+    assert set(readout.updates(batch)) == {"readout.input"}
+    gradient = Learner(net, recipe(Job("policy gradient", 0, 1e-3), net), batch).updates(batch)["readout.input"]
+    torch.testing.assert_close(readout.updates(batch)["readout.input"], gradient)
+    assert torch.cosine_similarity(readout.updates(wrong)["readout.input"].flatten(), gradient.flatten(), 0) < 0.9
+    learner = Learner(net, recipe(Job("three-factor", 0, 1e-3, 1e-3), net), batch)
     cosines = {r["layer"]: r["value"] for r in preference_tuning.held_against(learner, batch, at)}
     assert cosines["readout"] == pytest.approx(1.0, abs=1e-5) and cosines["blocks.0.up"] < 0.9
     assert "embed" not in cosines
@@ -63,6 +71,39 @@ def test_three_factors_move_the_readout_as_policy_gradient_does_and_the_blocks_n
         torch.testing.assert_close(after[n].norm(dim=1), before[n].norm(dim=1))  # rows keep their lengths
 
 
+def test_a_text_is_worth_less_the_further_it_is_from_what_the_net_said():
+    torch.manual_seed(0)
+    net, old = (transformer(TASK.shape, TASK.outputs, d=16) for _ in range(2))
+    texts = grammar.sample(TASK.m, 6, 49, torch.Generator().manual_seed(1))
+    far = (log_p(net, texts) - log_p(old, texts)).mean(0)
+    got = preference_tuning.worth(net, old, texts)
+    torch.testing.assert_close(got, share_of_dogs(texts) - 0.1 * far)
+    torch.testing.assert_close(preference_tuning.worth(net, net, texts), share_of_dogs(texts))
+
+
+def test_dogs_are_pooled_over_texts_and_a_net_without_nouns_has_no_share():
+    dogs, many = preference_tuning.nouns(said("the dog sees the dogs.", "the cow see . the and ."[:22]))
+    assert dogs == 2 / 3 and many == 1.5
+    none, zero = preference_tuning.nouns(said("the the the."))
+    assert none != none and zero == 0
+
+
+def test_tuning_moves_the_net_and_says_what_it_measured(monkeypatch):
+    monkeypatch.setattr(preference_tuning, "TESTED", 4)
+    torch.manual_seed(0)
+    weights = {0: transformer(TASK.shape, TASK.outputs).state_dict()}
+    told = {
+        rule: preference_tuning.tune(weights, 2, Job(rule, 0, 1e-3, 1e-3))
+        for rule in ("policy gradient", "three-factor")
+    }
+    for rows in told.values():
+        by = {(r["quantity"], r["epoch"]): r["value"] for r in rows}
+        assert by["KL", 0] == 0.0 and by["KL", 2] != 0.0 and 0 <= by["allowed", 0] <= 1
+        assert [r["epoch"] for r in rows if r["quantity"] == "said"] == [0, 2]
+    first = [next(r["layer"] for r in rows if r["quantity"] == "said") for rows in told.values()]
+    assert first[0] == first[1]  # the same at first
+
+
 def tuning_rows(gain=0.5, loss=0.0):
     rows = []
     for rule in preference_tuning.COLOURS:
@@ -70,7 +111,7 @@ def tuning_rows(gain=0.5, loss=0.0):
             at = {"recipe": rule, "seed": seed, "layer": ""}
             more = {"policy gradient": gain, "shuffled": loss}.get(rule, 0.1)
             for epoch, dogs in ((0, 0.25), (100, 0.25 + more)):
-                values = {"dogs": dogs, "KL": 0.1 * (epoch > 0), "allowed": 0.95}
+                values = {"dogs": dogs, "KL": 0.1 * (epoch > 0), "allowed": 0.95, "nouns": 4.0}
                 rows += [{**at, "epoch": epoch, "samples": 0, "quantity": q, "value": v} for q, v in values.items()]
                 rows.append(
                     {**at, "epoch": epoch, "samples": 0, "quantity": "said", "value": 0.0, "layer": "the dog sees"}
