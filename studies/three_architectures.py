@@ -9,9 +9,9 @@ one number (node perturbation, sigma .03); Oja's rule on hidden synapses, with p
 hidden synapses. The readout follows its own error in all, and in Oja's net at the rate found for frozen.
 
 Each rule's rate is the best of four (`RATES`) on the validation part, one seed, `SEARCHED` epochs; then `EPOCHS` epochs on five
-other splits. Expected by definition: the same first weights and batches for all rules of a net; frozen
-nets end below backprop. Expected from the comparisons of each net alone: on the perceptron all errors come close to backprop;
-Launay et al. 2020 (NeurIPS): direct feedback fails where attention must carry credit. All else is a finding.
+splits, of which the validation part is no part. Expected by definition: the same first weights and batches for all rules of a
+net; frozen nets end below backprop. Expected from the comparisons of each net alone: on the perceptron all errors come close to
+backprop; Launay et al. 2020 (NeurIPS): direct feedback fails where attention must carry credit. All else is a finding.
 """
 
 import os

@@ -187,6 +187,39 @@ def test_features_are_what_the_readout_sees_and_are_not_changed_by_reading():
     torch.testing.assert_close(net.readout(f), net(x.double()))
 
 
+@pytest.mark.parametrize("slug", ["backprop", masked_text.SUPERVISED])
+def test_a_readout_learns_on_the_pretext_nets_features_alone(slug, monkeypatch):
+    """What is read changes with the weights that the pretext task left, and these stay; supervised alone they do not count."""
+    torch.manual_seed(0)
+    drawn = {
+        "backprop": transformer(masked_text.TASK.shape, masked_text.TASK.outputs, causal=False).float().state_dict()
+    }
+    other = {
+        "backprop": transformer(masked_text.TASK.shape, masked_text.TASK.outputs, causal=False).float().state_dict()
+    }
+    nets, learner = [], masked_text.Learner
+    monkeypatch.setattr(masked_text, "Learner", lambda net, *a: (nets.append(net), learner(net, *a))[1])
+    job = masked_text.Read("kind", slug, 0, 4, 1e-2)
+    got = [masked_text.read({("backprop", 0): w["backprop"]}, 3, job)["value"] for w in (drawn, other)]
+    assert (got[0] != got[1]) == (slug == "backprop")
+    names = [n for n, _ in nets[0].named_parameters()]
+    assert (names == ["readout.input.weight"]) == (slug == "backprop")
+
+
+def test_rates_are_searched_on_other_sequences_and_the_best_is_kept(monkeypatch):
+    score = {1e-3: 0.5, 3e-3: 0.8, 1e-2: 0.8, 3e-2: 0.7, 1e-4: 0.1, 3e-4: 0.2}
+    seen = []
+
+    def fake(work, jobs, workers):
+        seen.extend(jobs)
+        return [(j, {"value": score[j.rate], "recipe": j.slug}) for j in jobs]
+
+    monkeypatch.setattr(masked_text, "in_processes", fake)
+    best, rows = masked_text.best_rates(None, ["oja", masked_text.SUPERVISED], 1, False)
+    assert best["kind", "oja"] == 3e-3 and best["number", masked_text.SUPERVISED] == 3e-3 and len(rows) == 16
+    assert all(j.search and j.seed == 0 for j in seen)
+
+
 def gap_rows(few=0.9):
     rows = []
     for seed in range(3):
