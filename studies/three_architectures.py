@@ -12,6 +12,12 @@ Each rule's rate is the best of four (`RATES`) on the validation part, one seed,
 splits, of which the validation part is no part. Expected by definition: the same first weights and batches for all rules of a
 net; frozen nets end below backprop. Expected from the comparisons of each net alone: on the perceptron all errors come close to
 backprop; Launay et al. 2020 (NeurIPS): direct feedback fails where attention must carry credit. All else is a finding.
+
+Found (five seeds): on the perceptron every error, returned or not, does as well as backprop (.963 to .973); on filters and
+through time returned errors still do (.979, .980, .964; .963, .962, .948), direct feedback and layers' own losses nearly
+(.95, .97). In the Transformer returned errors alone learn (.90, .91, .88): layers' own losses end at .78, direct feedback
+below the frozen net (.58 and .33; .74), as Launay et al. found. Node perturbation falls behind from net to net (.92, .83,
+.77, .53), with depth and steps. Oja's rule is as good as frozen synapses everywhere.
 """
 
 import os
@@ -186,7 +192,7 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
         )
         ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
         if LOCAL in look and "rnn" in nets:
-            ax.annotate("no layer-local", (nets.index("rnn"), 0.06), fontsize=7, color="#6a6a6a", ha="center")
+            ax.annotate("no layer-local", (nets.index("rnn"), 0.16), fontsize=7, color="#6a6a6a", ha="center")
     return fig
 
 
