@@ -51,8 +51,9 @@ MEAN = 10.0  # Hz, of all inputs
 class DiehlCook:
     """`inputs` Poisson units, n excitatory and n inhibitory neurons, dt in ms; each image for `shown` ms, then all rests.
 
-    The sum of the incoming weights is 78, the authors' at 784 inputs, and in proportion at others. `net`, `shows`, `cells` and
-    `synapses` are the network, its inputs, the excitatory neurons and what learns. ValueError for sizes or times that are none.
+    total: the sum of a neuron's incoming weights, default 78, the authors' at 784 inputs, and in proportion at others, which
+    then want higher rates. `net`, `shows`, `cells` and `synapses` are the network, its inputs, the excitatory neurons and what
+    learns. ValueError for sizes, times or sums that are none.
     """
 
     def __init__(
@@ -65,11 +66,13 @@ class DiehlCook:
         shown: float = 250.0,
         rule: SpikeRule = STDP,
         least: int = LEAST,
+        total: float | None = None,
         dtype: type = np.float32,
     ) -> None:
-        positive(shown=shown)
+        total = SUM * inputs / INPUTS if total is None else total
+        positive(shown=shown, total=total)
         self.net = Network(dt=dt, seed=seed, dtype=dtype)
-        self.n, self.shown, self.least, self.sum = n, shown, least, SUM * inputs / INPUTS
+        self.n, self.shown, self.least, self.total = n, shown, least, total
         self.shows: Population = self.net.add(inputs, Poisson(), name="input")
         self.cells: Population = self.net.add(n, EXCITATORY, name="excitatory")
         rivals = self.net.add(n, INHIBITORY, name="inhibitory")
@@ -112,7 +115,7 @@ class DiehlCook:
 
     def _shown(self, rates: NDArray[np.float64]) -> NDArray[np.int64]:
         for k in range(TRIES):
-            self.synapses.scale_rows(self.sum)
+            self.synapses.scale_rows(self.total)
             self.shows.drive = rates * (1 + BRIGHTER * k)
             _, unit = self.net.run(self.shown, [Spikes(self.cells)]).spikes(self.cells)
             self.net.rest()

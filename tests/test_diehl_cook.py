@@ -115,6 +115,7 @@ def test_rates_have_the_mean_asked_for():
         (lambda: DiehlCook(36, 4).learn(np.zeros((1, 35))), "rates: given .1, 35."),
         (lambda: DiehlCook(36, 4).learn(-np.ones((1, 36))), "rates: given some that are negative"),
         (lambda: DiehlCook(36, 4, shown=0.0), "shown: given 0.0"),
+        (lambda: DiehlCook(36, 4, total=-1.0), "total: given -1.0"),
         (lambda: rates_of(-np.ones((1, 4))), "images: given intensities down to -1"),
         (lambda: assign(np.zeros((3, 2)), [0, 1], 2), "y: given 2 labels of 3 images"),
     ],
