@@ -18,11 +18,11 @@ Expected by definition: the same first weights for all; backprop fills gaps bett
 gaps make few labels go further than the net as drawn, in both questions. All else is a finding. (The first run asked for the
 number alone: the expectation failed. The word's kind was added then, and the number's claim stands as it was.)
 
-Found (three seeds): backprop fills gaps at .50 bits, below who counts both neighbours, block-local losses 1.9 and still falling,
-the others hardly better than by frequency. With 16 labelled sequences a readout of backprop's features tells a word's kind in
-.82 of the letters, of features as drawn in .66, the whole net taught by them alone in .68, which overtakes from 64 on; block-local
-.69, direct feedback worse than as drawn (.48). The subject's number is read from none of them (.50 to .55; most frequent .52):
-after 400 updates the gaps are filled from what stands close, so that claim fails.
+Found (three seeds): backprop fills gaps at .50 bits, below who counts both neighbours, block-local losses 1.9 and still
+falling, the others hardly better than by frequency. With 16 labelled sequences a readout of backprop's features tells a
+word's kind in .82 of the letters, of features as drawn in .66, the whole net taught by them alone in .68, which overtakes
+from 64 on; block-local .69, direct feedback worse than as drawn (.48). The subject's number is read from none of them (.50 to
+.55; most frequent .52): after 400 updates the gaps are filled from what stands close, so that claim fails.
 """
 
 import os
