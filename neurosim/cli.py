@@ -84,11 +84,15 @@ def figure(name: str, out: Path | None) -> int:
 
 @cli.command("list")
 @click.argument("kind", type=click.Choice(["rules", "recipes", "tasks", "networks", "studies"]))
-def list_(kind: str) -> int:
-    """List rules, recipes, tasks, networks or studies."""
+@options("network")
+def list_(kind: str, network: str | None) -> int:
+    """List rules, recipes, tasks, networks or studies; recipes of one network with --network."""
+    from neurosim.networks import NETWORKS
     from neurosim.report import catalogue
 
-    for n, line in catalogue(kind).items():
+    if network and kind != "recipes":
+        raise click.UsageError(f"--network: given with {kind}, but recipes alone are a network's")
+    for n, line in catalogue(kind, nearest("network", network, NETWORKS) if network else None).items():
         click.echo(f"{n:26s} {line}".rstrip())
     return 0
 

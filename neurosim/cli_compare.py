@@ -96,7 +96,7 @@ def compare(
     from neurosim.networks import NETWORKS, network_for
     from neurosim.recipes import EPOCHS, FULL_EPOCHS, QUICK
     from neurosim.store import alone
-    from neurosim.tasks import TASKS, shown_to, task_of
+    from neurosim.tasks import TASKS, for_network, shown_to, task_of
     from neurosim.tuned import source
 
     both_sizes(quick, full)
@@ -104,7 +104,7 @@ def compare(
         raise click.UsageError("--dask and --workers exclude each other: a cluster has workers of its own")
     nearest("task", task, TASKS)
     if network:
-        nearest("network", network, NETWORKS)
+        for_network(nearest("network", network, NETWORKS), task)
         line_up(rules, task, network)  # a wrong name is told before data are read
     shown = task_of(task, data, delay, corpus, level)
     own = any(v is not None for v in (delay, corpus, level, patch))  # of the task

@@ -57,9 +57,17 @@ def options(*names: str) -> Callable[[Any], Any]:
         "delay": click.option(
             "--delay", type=int, help="of delayed-xor, store-recall, evidence: see `neurosim list tasks`"
         ),
-        "corpus": click.option("--corpus", help="of text: grammar (default), reference, proverb, or a UTF-8 file"),
-        "level": click.option("--level", type=click.Choice(["char", "word"]), help="of text: what a symbol is"),
-        "patch": click.option("--patch", type=int, help="images as squares of so many pixels a side, not rows"),
+        "corpus": click.option(
+            "--corpus", help="of text and masked-text: grammar (default), reference, proverb, or a UTF-8 file"
+        ),
+        "level": click.option(
+            "--level", type=click.Choice(["char", "word"]), help="of text and masked-text: what a symbol is"
+        ),
+        "patch": click.option(
+            "--patch",
+            type=int,
+            help="images in time or as tokens: squares of so many pixels a side, which must divide theirs",
+        ),
         "checkpoints": click.option(
             "--checkpoints", type=path, help="save trained nets there, TASK-NETWORK-RECIPE-seedN.pt"
         ),
@@ -82,6 +90,7 @@ def line_up(rules: str | None, task: str, network: str, tuned: Path | None = Non
 
     reward, or slugs.
     """
+    from neurosim.networks import NETWORKS
     from neurosim.recipes import CORE, every_recipe_for, recipes_for, three_factor_for
 
     slugs = [slug.strip() for slug in dict.fromkeys(str(rules).split(","))]
@@ -93,6 +102,10 @@ def line_up(rules: str | None, task: str, network: str, tuned: Path | None = Non
         return list(three_factor_for(task, network, tuned).values())
     if rules == "core":
         return [known[n] for n in (*CORE, "backprop-bounded")]
+    for slug in (slug for slug in slugs if slug not in known):
+        if others := [n for n in NETWORKS if slug in every_recipe_for(task, n, None, slugs)]:
+            there = ", ".join(known)
+            raise click.UsageError(f"rule {slug!r} is for {', '.join(others)}, not for {network}, which has {there}")
     return [known[nearest("rule", slug, known)] for slug in slugs]
 
 

@@ -82,10 +82,9 @@ class Speaker:
 
         place = {s: k for k, s in enumerate(self.symbols)}
         parts = words(text) if self.by_word else list(text)
-        if unknown := [p for p in parts if p not in place and OTHER not in place]:
-            raise ValueError(
-                f"prompt: given {unknown[0]!r}, which is none of the net's symbols: {' '.join(self.symbols)}"
-            )
+        if unknown := [p for p in dict.fromkeys(parts) if p not in place and OTHER not in place]:
+            given, known = (" ".join(map(repr, each)) for each in (unknown, self.symbols))
+            raise ValueError(f"prompt: given {given}, but the net's symbols are {known}")
         return torch.tensor([place.get(p, place.get(OTHER, 0)) for p in parts], dtype=torch.int64)
 
     def text(self, numbers: Tensor) -> str:
@@ -107,6 +106,8 @@ def speaker(path: Path | str) -> Speaker:
 
     content = checkpoint.read(Path(path))
     about = content.get("about", {})
+    if about.get("task") == "masked-text":
+        raise ValueError(f"{path} fills gaps and reads both sides: text is said by a net of `neurosim compare text`")
     if "symbols" not in about:
         raise ValueError(f"{path} was not trained on text: make one by `neurosim compare text --checkpoints DIR`")
     task, network, name = about["task"], about["network"], content["recipe"]["recipe"]

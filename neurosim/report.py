@@ -20,7 +20,8 @@ from neurosim.summary import REFERENCES, Verdict, marked, pairs, ranked, standin
 CAPTION = (
     "mean ± 95 % interval over seeds; p: paired t over seeds, corrected for overlapping training sets, Holm over rules; "
     "*: real, p < .05; half gap at: samples seen when half the gap from frozen to backprop was closed; align: cosine with "
-    "backprop's update by plastic layer, last epoch (k/n: so many seeds have one); s: training seconds a seed"
+    "backprop's update by plastic layer, last epoch (k/n: so many seeds have one; of many layers mean, least and most); "
+    "s: training seconds a seed"
 )
 FEW = (
     f"; with fewer than {FEWEST_SEEDS} seeds no p is shown: chance easily makes two or three differences nearly equal, and "
@@ -36,6 +37,7 @@ HEADS = {
     "macs_per_sample": "MACs a sample", "writes_per_sample": "writes a sample", "energy_per_sample": "pJ a sample",
     "macs_per_correct": "MACs a right answer",
 }  # fmt: skip
+MOST_ALIGNED = 6  # layers whose alignment is listed one by one
 MAIN, REST = ("test", "gap", "p_gap", "over", "p_over"), ("half", "align", "s")
 BOOTSTRAP = ("boot_gap", "boot_p_gap", "boot_over", "boot_p_over")
 COSTS = ("macs_per_sample", "writes_per_sample", "energy_per_sample", "macs_per_correct")
@@ -106,9 +108,18 @@ def _cells(r: Mapping[str, Any], both: bool, decided: Verdict) -> dict[str, str]
         "as_drawn": r.get("as_drawn") or "-",
         "test": spread(r["test"]) + ("" if r["status"] == "ok" else f" [{r['status']}]"),
         "half": half_gap(r["samples_to_half"]) if both else "-",
-        "align": " ".join(mean_of_those(v) for v in r["alignment"].values()) or "-",
+        "align": aligned(r["alignment"]),
         "s": f"{average(r['seconds']):.1f}",
     }
+
+
+def aligned(alignment: Mapping[str, Sequence[float | None]]) -> str:
+    """The mean over seeds by plastic layer; of more layers than fit, their mean, least and most."""
+    there = {n: v for n, v in alignment.items() if any(x is not None and math.isfinite(x) for x in v)}
+    if len(alignment) <= MOST_ALIGNED:
+        return " ".join(mean_of_those(v) for v in alignment.values()) or "-"
+    means = [average([x for x in v if x is not None and math.isfinite(x)]) for v in there.values()]
+    return f"{average(means):.2f} ({min(means):.2f} to {max(means):.2f})" if means else "-"
 
 
 def quantity(value: float | None) -> str:
@@ -239,13 +250,15 @@ def in_short(value: Any) -> str:
     return re.sub(r"tensor\(\[([^,\]]+),[^\]]{60,}?,\s*([^,\]]+)\]", r"tensor([\1, ..., \2]", text)
 
 
-def catalogue(kind: str) -> dict[str, str]:
-    """All rules, recipes, tasks, networks or studies, each with its first line."""
+def catalogue(kind: str, network: str | None = None) -> dict[str, str]:
+    """All rules, recipes (or those of a network), tasks, networks or studies, each with its first line."""
     from neurosim import networks, recipes, rules, study, tasks
 
     def first(thing: Any) -> str:
         return (inspect.getdoc(thing) or "").partition("\n")[0]
 
+    if kind == "recipes" and network:
+        return {n: one_line(r) for n, r in recipes.every_recipe_for("digits", network).items()}
     of = {k: recipes.every_recipe_for("digits", k) for k in ("mlp", "spiking-mlp", "rnn", "lsnn", "transformer")}
     alone: dict[str, tuple[str, Recipe]] = {}
     for k, those in list(of.items())[1:]:

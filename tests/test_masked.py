@@ -6,12 +6,14 @@ from functools import partial
 import pytest
 import torch
 
+from neurosim import generate
 from neurosim.cell import run_cell
+from neurosim.cli import main
 from neurosim.manifest import kept
 from neurosim.networks import network_for, transformer
 from neurosim.plasticity import synapses
 from neurosim.recipes import recipes_for
-from neurosim.report import comparison_tables
+from neurosim.report import aligned, comparison_tables
 from neurosim.summary import as_drawn
 from neurosim.tasks import NOT_ASKED, digits, masked_text, rows, shown_to, task_of
 from neurosim.tasks.masked import neighbours, shown_whole
@@ -220,3 +222,49 @@ def test_ever_more_is_left_out_until_it_fits():
     left = kept(rows, 20)
     assert len(left) <= 20_000 and {r["epoch"] for r in left if r["quantity"] == "alignment"} >= {150}
     assert {r["epoch"] for r in left if r["quantity"] == "test"} == {0, 1, 2, 5, 10, 50, 100, 150}
+
+
+# ---------------------------------------------------------------------------------------------- what a user is told
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["compare", "masked-text", "--network", "rnn", "--rules", "backprop"], "by the transformer alone"),
+        (["compare", "masked-text", "--network", "mlp"], "by the transformer alone"),
+        (
+            ["compare", "text", "--network", "rnn", "--rules", "backprop"],
+            "rule 'backprop' is for mlp, cnn, transformer, not for rnn",
+        ),
+        (["compare", "digits", "--rules", "frozen-qk"], "rule 'frozen-qk' is for transformer, not for mlp"),
+        (["compare", "digits", "--rules", "bakprop"], "did you mean backprop"),
+        (["list", "tasks", "--network", "mlp"], "recipes alone are a network's"),
+    ],
+)
+def test_a_wrong_pair_of_names_is_told_as_that(args, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(args)
+    told = " ".join(capsys.readouterr().err.split())
+    assert end.value.code == 2 and said in told and "Traceback" not in told
+
+
+def test_the_recipes_of_one_network_are_listed(capsys):
+    with pytest.raises(SystemExit):
+        main(["list", "recipes", "--network", "transformer"])
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert set(names) == set(recipes_for("recall", "transformer"))
+
+
+def test_alignment_of_many_layers_is_told_by_mean_least_and_most():
+    nan = float("nan")
+    assert aligned({"a": [0.5, 0.7], "b": [1.0, 1.0]}) == "0.60 1.00"
+    assert aligned({str(k): [k / 10] for k in range(10)} | {"x": [nan], "y": [None]}) == "0.45 (0.00 to 0.90)"
+    assert aligned({str(k): [nan] for k in range(10)}) == "-" == aligned({})
+
+
+def test_a_speaker_names_every_letter_it_does_not_know_and_a_net_that_fills_gaps_is_none(monkeypatch):
+    who = generate.Speaker(transformer((3,), 3), ("a", "b", " "), False, 10.0)
+    with pytest.raises(ValueError, match="prompt: given 'X' 'y', but the net's symbols are 'a' 'b' ' '"):
+        who.numbers("aXby X")
+    about = {"about": {"task": "masked-text", "symbols": ["a"]}}
+    monkeypatch.setattr(generate.checkpoint, "read", lambda path: about)
+    with pytest.raises(ValueError, match="x.pt fills gaps and reads both sides"):
+        generate.speaker("x.pt")

@@ -181,7 +181,7 @@ def test_shown_to_each_network_as_it_can_take_it():
     [
         ({"delay": 20}, "delay: given 20, a trial has at least 40 steps"),
         ({"delay": 70.5}, "delay: given 70.5"),
-        ({"corpus": "grammar"}, "corpus: given 'grammar', but delayed-xor has none; text has"),
+        ({"corpus": "grammar"}, "corpus: given 'grammar', but delayed-xor has none, only text and masked-text"),
     ],
 )
 def test_bad_questions(asked, said):

@@ -30,7 +30,7 @@ def task_of(
     texts = ("text", "masked-text")
     for flag, value, those in (("delay", delay, DELAYED), ("corpus", corpus, texts), ("level", level, texts)):
         if value is not None and name not in those:
-            raise ValueError(f"{flag}: given {value!r}, but {name} has none; {', '.join(those)} has")
+            raise ValueError(f"{flag}: given {value!r}, but {name} has none, only {' and '.join(those)}")
     if name in DELAYED:
         return DELAYED[name]() if delay is None else DELAYED[name](delay)
     if name in FOUND:
@@ -38,11 +38,20 @@ def task_of(
     return TASKS[name](corpus or "grammar", level or "char") if name in texts else TASKS[name](data)
 
 
+def for_network(network: str, name: str) -> None:
+    """ValueError for a task, by name, that this network cannot be shown."""
+    if name == "masked-text" and network != "transformer":
+        raise ValueError(
+            f"network: given {network!r}, but masked-text is read from both sides, by the transformer alone"
+        )
+
+
 def shown_to(network: str, task: Any, patch: int | None = None) -> Any:
     """The task as a network of that name is shown it: images row by row or patch by patch, or as spike trains.
 
     ValueError if it cannot be.
     """
+    for_network(network, "masked-text" if isinstance(task, Masked) else "")
     if patch is not None and not (isinstance(task, Task) and network in IN_TIME):
         raise ValueError(
             f"patch: given {patch}, but {task.name} on {network} is not cut; images on {', '.join(IN_TIME)} are"
@@ -51,10 +60,6 @@ def shown_to(network: str, task: Any, patch: int | None = None) -> Any:
         if network not in IN_TIME:
             raise ValueError(
                 f"network: given {network!r}, but {task.name} is made of sequences, for {', '.join(IN_TIME)}"
-            )
-        if isinstance(task, Masked) and network != "transformer":
-            raise ValueError(
-                f"network: given {network!r}, but {task.name} is read from both sides, by the transformer alone"
             )
         return task
     if network == "lsnn":
@@ -66,6 +71,6 @@ def shown_to(network: str, task: Any, patch: int | None = None) -> Any:
 
 __all__ = [
     "Answers", "Masked", "NOT_ASKED", "Rows", "Sequences", "SpikeTrains", "Split", "TASKS", "Task", "cross_entropy",
-    "delayed_xor", "digits", "evidence", "fashion", "induction", "masked_text", "mnist", "read_idx", "recall", "rows",
-    "shown_to", "spike_trains", "store_recall", "task_of", "text",
+    "delayed_xor", "digits", "evidence", "fashion", "for_network", "induction", "masked_text", "mnist", "read_idx", "recall",
+    "rows", "shown_to", "spike_trains", "store_recall", "task_of", "text",
 ]  # fmt: skip

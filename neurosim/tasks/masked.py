@@ -145,7 +145,10 @@ def neighbours(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def masked_text(corpus: str | None = None, level: str | None = None, share: float = SHARE) -> Masked:
-    """The text of that corpus and level (see `text`), 15 % of it hidden. ValueError for the proverb, which has 8 words."""
+    """Tell the 15 % of a text (corpus and level as in `text`) that are hidden, from what stands on both sides.
+
+    ValueError for the proverb, which has 8 words.
+    """
     if corpus == "proverb":
         raise ValueError(
             "corpus: given 'proverb', but masked-text wants more than one sentence: grammar, reference or a file"

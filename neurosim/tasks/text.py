@@ -34,7 +34,7 @@ PROVERB = ("an", "apple", "a", "day", "keeps", "the", "doctor", "away")
 
 # ---------------------------------------------------------------------------------------------- corpora
 def text(corpus: str = "grammar", level: str = "char") -> Sequences | Text:
-    """The task of a corpus, "grammar", "reference", "proverb" or the path of a UTF-8 file, by level "char" or "word".
+    """Predict the next symbol of a corpus: "grammar", "reference", "proverb" or the path of a UTF-8 file, by "char" or "word".
 
     The proverb is by words at either level.
     """
