@@ -162,7 +162,8 @@ def draw_alignment_map(
     )
     ax.set_xticks(range(len(layers)), layers, fontsize=7.5)
     if max(map(len, layers)) > 8:
-        ax.tick_params(axis="x", rotation=40)
+        for label in ax.get_xticklabels():
+            label.set(rotation=40, ha="right", rotation_mode="anchor")
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
     ax.grid(visible=False)

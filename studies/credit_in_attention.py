@@ -173,9 +173,9 @@ def against(ax: Axes, at: Mapping[tuple[str, int], list[float]], look: Mapping) 
 
 
 def aligned(fig, rows: Sequence[Mapping], look: Mapping) -> None:
-    """C: cosine with backprop's update by projection, over training; the mean over seeds and blocks' own lines."""
+    """C to F: cosine with backprop's update by projection, over training; the mean over seeds and blocks' own lines."""
     axes = fig.subplots(1, len(PROJECTIONS), sharey=True)
-    for ax, projection in zip(axes, PROJECTIONS, strict=True):
+    for ax, projection, letter in zip(axes, PROJECTIONS, "CDEF", strict=True):
         for block, line in ((0, "-"), (1, "--")):
             layer = f"blocks.{block}.attention.{projection}"
             for slug in ALIGNED:
@@ -190,7 +190,7 @@ def aligned(fig, rows: Sequence[Mapping], look: Mapping) -> None:
         ax.axhline(0, color="#9a9a9a", linewidth=0.8)
         ax.xaxis.set_major_locator(MaxNLocator(3))
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-        ax.set(xlabel="training sequences", ylim=(-0.6, 1.03), title=f"C  {projection}")
+        ax.set(xlabel="training sequences", ylim=(-0.6, 1.03), title=f"{letter}  {projection}")
     axes[0].set_ylabel("cosine with backprop's update")
     axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
 
