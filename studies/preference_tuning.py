@@ -22,6 +22,13 @@ grammar does not allow there; KL in bits a character.
 
 Expected: the readout's update of the three-factor rule is the policy gradient's (cosine 1, from equations); the share of dogs
 rises under policy gradient, which keeps to the grammar, and stays under shuffled reward. All else is a finding.
+
+Found (three seeds): dopamine at the readout alone does it: after 10 updates .98 of the nouns are dogs (.29 before), after 100
+all, and the texts keep to the grammar as long as before (.84, .83), at .21 bits a character from the net as it was. Policy
+gradient through all layers gets there a little later (.99), makes more mistakes (.74) and chose the lowest of its rates.
+Hebbian changes in the blocks (cosine with policy gradient's -.18 to .01) add nothing: the smallest rate was best. The same
+error by random feedback ruins the language before it finds a dog (.02 and .04; texts of "dog" without words, or without
+nouns), at 5 to 6 bits. Shuffled reward wanders: .54 dogs on average in texts that break off early (.31), so that claim fails.
 """
 
 import os
@@ -318,9 +325,8 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
             cx.plot(values[0], [k + 0.15] * len(values[0]), "|", color="#9a9a9a", markersize=9)
             cx.plot(values[-1], [k] * len(values[-1]), "o", color=COLOURS[rule], markersize=5)
         cx.set_yticks(range(len(labels)), labels)
-        cx.set(
-            xlabel="share of allowed characters (grey: before)", xlim=(-0.02, 1.02), title="C  Is it still language?"
-        )
+        cx.set(xlabel="share of characters before a text's first mistake\n(grey: before tuning)", xlim=(-0.02, 1.02),
+               title="C  Is it still language?")  # fmt: skip
         told = lower.subplots()
         told.set_axis_off()
         told.set_title("D  One text of each, before and after (same random numbers)", loc="left")
