@@ -531,6 +531,30 @@ def test_recall_asks_what_was_told(pairs):
         assert (batch.target[:, b] != NOT_ASKED).any()
 
 
+@pytest.mark.parametrize(("pairs", "keys", "repeats"), [(12, 8, 4), (12, 8, 11), (6, 8, 1), (5, 3, 3)])
+def test_so_many_pairs_repeat_a_key_as_are_asked_for(pairs, keys, repeats):
+    task = recall(pairs, keys, 6, repeats=repeats).limited(640)
+    x, target = (torch.cat(parts, 1) for parts in zip(*((b.x, b.target) for b in task.batches(task.split(0), 0, 0))))
+    symbols = x.argmax(-1)
+    assert ((target != NOT_ASKED).sum(0) == repeats).all() and (target[1::2] == NOT_ASKED).all()
+    for column, asked in zip(symbols.T.tolist()[:100], target.T.tolist()[:100]):
+        told = {}
+        for t in range(0, 2 * pairs, 2):
+            k, v = column[t], column[t + 1]
+            assert asked[t] == (told[k] - keys if k in told else NOT_ASKED) and told.setdefault(k, v) == v
+    first = torch.bincount(symbols[0], minlength=keys)[:keys] / symbols.shape[1]
+    assert (first - 1 / keys).abs().max() < 5 * (1 / keys / symbols.shape[1]) ** 0.5
+    if repeats < pairs - 1:
+        places = (target[2::2] != NOT_ASKED).double().mean(1)  # every place but the first alike
+        assert (places - repeats / (pairs - 1)).abs().max() < 5 * (0.25 / symbols.shape[1]) ** 0.5
+
+
+@pytest.mark.parametrize("repeats", [0, 3, 12, 2.0])
+def test_repeats_that_cannot_be_are_refused(repeats):
+    with pytest.raises(ValueError, match="repeats: given"):
+        recall(12, 8, 8, repeats=repeats)
+
+
 def test_who_counts_values_is_the_floor_of_recall():
     """The most frequent value so far, of equal ones the latest, counted by hand."""
     task = recall(pairs=9, keys=3, values=4).limited(test=40)

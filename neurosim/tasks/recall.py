@@ -24,17 +24,36 @@ def whole_number(least: int, **given: int) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- associative recall
-def recall_trials(n: int, generator: torch.Generator, pairs: int, keys: int, values: int) -> tuple[Tensor, Tensor]:
+def recall_trials(
+    n: int, generator: torch.Generator, pairs: int, keys: int, values: int, repeats: int | None = None
+) -> tuple[Tensor, Tensor]:
     """x [2 pairs, n, keys + values]: key, value, key, value ...; target [2 pairs, n] at each key that occurred before."""
     stored = torch.randint(values, (n, keys), generator=generator)  # each sequence's own table
-    shown = torch.randint(keys, (pairs, n), generator=generator)
-    seen = again(shown, keys)
-    shown[-1] = torch.where(seen.any(0), shown[-1], shown[0])  # few pairs may have all keys different
+    shown = (
+        with_replacement(n, generator, pairs, keys) if repeats is None else repeated(n, generator, pairs, keys, repeats)
+    )
     told = stored.gather(1, shown.T).T  # [pairs, n]
     symbols = torch.stack([shown, keys + told], 1).flatten(0, 1)
     target = torch.full_like(symbols, NOT_ASKED)
     target[::2] = torch.where(again(shown, keys), told, NOT_ASKED)
     return F.one_hot(symbols, keys + values).float(), target
+
+
+def with_replacement(n: int, generator: torch.Generator, pairs: int, keys: int) -> Tensor:
+    """Keys drawn alike, [pairs, n]; where all of few pairs differ, the last is the first again."""
+    shown = torch.randint(keys, (pairs, n), generator=generator)
+    shown[-1] = torch.where(again(shown, keys).any(0), shown[-1], shown[0])
+    return shown
+
+
+def repeated(n: int, generator: torch.Generator, pairs: int, keys: int, repeats: int) -> Tensor:
+    """So many of the pairs, at places drawn alike, show a key that was shown before, any of these alike; [pairs, n]."""
+    order = torch.rand(n, keys, generator=generator).argsort(1).T  # the keys in the order in which they are new
+    later = torch.rand(pairs - 1, n, generator=generator).argsort(0).argsort(0) < repeats
+    new = torch.cat([torch.ones(1, n, dtype=torch.bool), ~later])
+    known = new.cumsum(0)
+    old = (torch.rand(pairs, n, generator=generator) * known).long()
+    return order.gather(0, torch.where(new, known - 1, old))
 
 
 def again(shown: Tensor, keys: int) -> Tensor:
@@ -60,19 +79,27 @@ def most_frequent(x: Tensor, values: int) -> Tensor:
     return shown + (x[..., -values:] * t).cummax(0).values / (2 * len(x))
 
 
-def recall(pairs: int = 12, keys: int = 8, values: int = 8) -> Recall:
+def recall(pairs: int = 12, keys: int = 8, values: int = 8, repeats: int | None = None) -> Recall:
     """Pairs of a key and a value, keys coming again and again: which value belongs to this one?
 
     Every sequence draws a value for each key, and shows `pairs` pairs, their keys drawn with replacement; at each key that
-    occurred before, its value is asked, while the key is shown. Chance is 1 / values; but the answer is among the values
-    already shown, and who says the most frequent of these, whatever the key, is right more often (`Recall.baselines`): .38
-    of 12 pairs. Where all keys of few pairs differ, the last is made the first again, so that one is asked. The loss is
-    summed over what is asked and divided by `pairs`, of which some half are asked. After Ba et al. 2016, NeurIPS, and
-    Schlag et al. 2021, ICML.
+    occurred before, its value is asked, while the key is shown. `repeats`: in every sequence exactly so many of the pairs
+    repeat a key; without it their number is drawn. Chance is 1 / values; but the answer is among the values already shown, and
+    who says the most frequent of these, whatever the key, is right more often (`Recall.baselines`): .38 of 12 pairs. Where all
+    keys of few pairs differ, the last is made the first again, so that one is asked. The loss is summed over what is asked and
+    divided by `pairs`, of which some half are asked. After Ba et al. 2016, NeurIPS, and Schlag et al. 2021, ICML. ValueError
+    for what is no whole number, and for repeats that so many pairs and keys cannot have.
     """
     whole_number(1, keys=keys)
     whole_number(2, values=values, pairs=pairs)
-    make = partial(recall_trials, pairs=pairs, keys=keys, values=values)
+    if repeats is not None:
+        whole_number(1, repeats=repeats)
+        if not max(1, pairs - keys) <= repeats < pairs:
+            least = max(1, pairs - keys)
+            raise ValueError(
+                f"repeats: given {repeats}, but of {pairs} pairs with {keys} keys {least} to {pairs - 1} repeat one"
+            )
+    make = partial(recall_trials, pairs=pairs, keys=keys, values=values, repeats=repeats)
     size = keys + values
     return Recall(
         "recall", make, (size,), values, Answers(pairs), share_right,
