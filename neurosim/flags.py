@@ -104,8 +104,10 @@ def line_up(rules: str | None, task: str, network: str, tuned: Path | None = Non
         return [known[n] for n in (*CORE, "backprop-bounded")]
     for slug in (slug for slug in slugs if slug not in known):
         if others := [n for n in NETWORKS if slug in every_recipe_for(task, n, None, slugs)]:
-            there = ", ".join(known)
-            raise click.UsageError(f"rule {slug!r} is for {', '.join(others)}, not for {network}, which has {there}")
+            where = ", ".join(others)
+            raise click.UsageError(
+                f"rule {slug!r} is for {where}, not for {network}: see neurosim list recipes --network {network}"
+            )
     return [known[nearest("rule", slug, known)] for slug in slugs]
 
 

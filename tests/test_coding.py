@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from neurosim.coding import CODES, Code, CurrentCode, LatencyCode, PoissonCode
 from neurosim.neurons import scan
 from neurosim.plasticity import Learner
 from neurosim.recipes import recipes_for
 from neurosim.spiking import LIF
 from neurosim.tasks import digits, shown_to, spike_trains
+from neurosim.tasks.coding import CODES, Code, CurrentCode, LatencyCode, PoissonCode
 
 
 def coded(code, x, steps=200, dt=0.5, seed=0):

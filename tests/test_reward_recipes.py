@@ -6,7 +6,6 @@ import click
 import pytest
 import torch
 
-from neurosim.coding import PoissonCode
 from neurosim.compare import run_cell
 from neurosim.flags import line_up
 from neurosim.locality import WORDS, claimed
@@ -16,6 +15,7 @@ from neurosim.probes import measured
 from neurosim.recipes import LINE_UP, every_recipe_for, recipes_for, three_factor_for
 from neurosim.recipes_reward import LENGTH, SPIKING, THREE_FACTOR, contrasted
 from neurosim.tasks import digits, shown_to, spike_trains
+from neurosim.tasks.coding import PoissonCode
 from tests.nets import ce
 from tests.test_locality import net
 
@@ -42,7 +42,7 @@ def test_the_line_up_is_what_it_was_and_the_group_stands_beside_it():
 
 def test_a_name_is_looked_up_among_those_of_the_network():
     assert [r.name for r in line_up("reward-stdp,frozen", "digits", "spiking-mlp")] == ["reward-stdp", "frozen"]
-    with pytest.raises(click.UsageError, match="unknown rule 'reward-stdp': did you mean reward-"):
+    with pytest.raises(click.UsageError, match="rule 'reward-stdp' is for spiking-mlp, not for mlp: see"):
         line_up("reward-stdp", "digits", "mlp")
 
 

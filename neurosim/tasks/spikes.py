@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from neurosim.coding import Code, PoissonCode
 from neurosim.plasticity import Batch
 from neurosim.record import positive
 from neurosim.tasks.base import ORDER, Split, Task, _generator, cross_entropy
+from neurosim.tasks.coding import Code, PoissonCode
 
 TRAINS = 3  # the random stream of the trains, beside those of `base.py`
 
