@@ -114,15 +114,8 @@ def compare(
     )
     network = network or shown.network
     shown = shown_to(network, shown, patch)
-    slug = (
-        task
-        if not own
-        else f"{task}-{delay}"
-        if delay is not None
-        else f"{task}-patch-{patch}"
-        if patch
-        else shown.name
-    )
+    cut = delay if delay is not None else f"patch-{patch}" if patch else None
+    slug = f"{task}-{cut}" if cut is not None else shown.name if own else task
     chosen = line_up(rules, task, network, tuned)
     if quick:
         train, test, quick_epochs = QUICK[task]

@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from neurosim.statistics import interval
 
 COLUMNS = ("recipe", "seed", "epoch", "samples", "layer", "quantity", "value")
 TEXT = {"recipe", "layer", "quantity"}  # never read back as numbers, even a layer named "0"
@@ -130,6 +133,20 @@ def looks(slugs: Iterable[str]) -> dict[str, Look]:
 
 
 # ---------------------------------------------------------------------------------------------- files
+
+
+def banded(ax: Any, by: Mapping[float, Sequence[float]], alpha: float, line: Mapping[str, Any]) -> None:
+    """The mean of `by[x]` over seeds against x, in order; a 95 % t band where three seeds or more are there.
+
+    line: how `ax.plot` draws it; it must name a color.
+    """
+    if not by:
+        return
+    x = np.array(sorted(by))
+    mean, half = np.array([interval(by[k]) if len(by[k]) > 2 else (np.mean(by[k]), np.nan) for k in x]).T
+    ax.plot(x, mean, **line)
+    if np.isfinite(half).any():
+        ax.fill_between(x, mean - half, mean + half, color=line["color"], alpha=alpha, linewidth=0)
 
 
 def claim(name: str, got: Any, relation: str, expected: Any, tolerance: float = 0.0, source: str = "") -> dict:

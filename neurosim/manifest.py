@@ -86,9 +86,8 @@ def kept(rows: list[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
             return False
         return not r["quantity"].startswith("null") or r["recipe"] == "backprop" or r["epoch"] == told[-1]
 
-    for n in (len(told), 8, 4, 2, 1):
-        epochs = {told[-1 - round(k * (len(told) - 1) / n)] for k in range(n)}
-        left = [r for r in rows if wanted(r, epochs if n < len(told) else {0, *told})]
+    for every in (1, 2, 4, 8, len(told)):
+        left = [r for r in rows if wanted(r, set(told[::-1][::every]))]
         if len(left) <= MOST:
             break
     return [r | {"value": float(f"{r['value']:.5g}")} for r in left]

@@ -28,9 +28,8 @@ from matplotlib.figure import Figure
 
 from neurosim.cluster import in_processes
 from neurosim.diehl_cook import MEAN, STDP, DiehlCook, assign, rates_of, vote
-from neurosim.figures import STYLE, claim
+from neurosim.figures import STYLE, banded, claim
 from neurosim.rules import triplet
-from neurosim.statistics import interval
 from neurosim.study import Mode, main
 from neurosim.tasks import TASKS, Task
 
@@ -200,13 +199,8 @@ def curve(ax: Axes, rows: Sequence[Mapping], quantity: str, data: str, n: int, r
     for r in rows:
         if (r["quantity"], r["layer"], r["epoch"], r["recipe"]) == (quantity, data, n, rule):
             by.setdefault(int(r["samples"]), []).append(float(r["value"]))
-    if not by:
-        return
-    x = np.array(sorted(by))
-    mean, half = np.array([interval(by[k]) if len(by[k]) > 2 else (np.mean(by[k]), np.nan) for k in x]).T
-    ax.plot(x, mean, color=COLOURS[n], linestyle=style, marker=".", label=f"{n} neurons, {rule}")
-    if np.isfinite(half).any():
-        ax.fill_between(x, mean - half, mean + half, color=COLOURS[n], alpha=0.15, linewidth=0)
+    how = {"color": COLOURS[n], "linestyle": style, "marker": ".", "label": f"{n} neurons, {rule}"}
+    banded(ax, by, 0.15, how)
 
 
 if __name__ == "__main__":

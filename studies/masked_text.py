@@ -43,11 +43,10 @@ from torch import Tensor, nn
 
 from neurosim.cell import draw_net, reproducible, run_cell
 from neurosim.cluster import in_processes
-from neurosim.figures import STYLE, claim, looks
+from neurosim.figures import STYLE, banded, claim, looks
 from neurosim.networks import transformer
 from neurosim.plasticity import Batch, Learner
 from neurosim.recipes import recipes_for
-from neurosim.statistics import interval
 from neurosim.study import Mode, main
 from neurosim.tasks import NOT_ASKED, Answers, grammar, masked_text
 from neurosim.tasks.masked import shown_whole
@@ -277,13 +276,8 @@ def line(
     for r in rows:
         if (r["quantity"], r["recipe"], r["layer"]) == (quantity, slug, layer):
             by.setdefault(float(r["samples"]), []).append(float(r["value"]))
-    x = np.array(sorted(by))
-    mean, half = np.array([interval(by[k]) if len(by[k]) > 2 else (np.mean(by[k]), np.nan) for k in x]).T
-    ax.plot(
-        x, mean, color=colour, linestyle=style, marker=marker, markersize=4, label=slug, markevery=max(1, len(x) // 6)
-    )
-    if np.isfinite(half).any():
-        ax.fill_between(x, mean - half, mean + half, color=colour, alpha=0.1, linewidth=0)
+    marks = {"marker": marker, "markersize": 4, "markevery": max(1, len(by) // 6)}
+    banded(ax, by, 0.1, {"color": colour, "linestyle": style, "label": slug, **marks})
 
 
 if __name__ == "__main__":

@@ -47,14 +47,13 @@ from torch.optim import SGD, Adam
 from neurosim.cell import reproducible, run_cell
 from neurosim.cluster import in_processes
 from neurosim.credit import Backprop, BlockFeedback, FeedbackAlignment, pooled
-from neurosim.figures import STYLE, claim
+from neurosim.figures import STYLE, banded, claim
 from neurosim.generate import generate
 from neurosim.networks import transformer
 from neurosim.plasticity import Batch, Gradient, Learner, Recipe, cosine
 from neurosim.prepare import lengths
 from neurosim.recipes import recipes_for
 from neurosim.rules import Gated, RewardedHebb
-from neurosim.statistics import interval
 from neurosim.study import Mode, main
 from neurosim.tasks import Answers, grammar, text
 
@@ -124,7 +123,7 @@ def share_of_dogs(said: Tensor) -> Tensor:
     """Of each text the share of its nouns that are dogs; .25, as of the grammar's, where it has none. [n]."""
     found = []
     for column in said.T.tolist():
-        whole = "".join(TASK.vocabulary[k] for k in column)
+        whole = words(column)
         counts = {noun: whole.count(noun) for noun in grammar.NOUNS}
         total = sum(counts.values())
         found.append(counts[WANTED] / total if total else 0.25)
@@ -133,7 +132,7 @@ def share_of_dogs(said: Tensor) -> Tensor:
 
 def nouns(said: Tensor) -> tuple[float, float]:
     """Dogs among all nouns of all texts, nan for none; and nouns in a text."""
-    whole = ["".join(TASK.vocabulary[k] for k in column) for column in said.T.tolist()]
+    whole = [words(column) for column in said.T.tolist()]
     counts = {noun: sum(text.count(noun) for text in whole) for noun in grammar.NOUNS}
     total = sum(counts.values())
     return counts[WANTED] / total if total else float("nan"), total / len(whole)
@@ -202,7 +201,7 @@ def tune(weights: Mapping[int, Mapping[str, Tensor]], updates: int, job: Job) ->
             at = {"recipe": job.rule, "seed": job.seed, "epoch": update, "samples": update * TEXTS}
             rows += [{**at, "layer": "", "quantity": q, "value": v} for q, v in found.items()]
             if update in (0, updates):
-                rows.append({**at, "layer": words(said[:, 0]), "quantity": "said", "value": 0.0})
+                rows.append({**at, "layer": words(said[:, 0].tolist()), "quantity": "said", "value": 0.0})
         said = speak(net, TEXTS, g)
         R = worth(net, old, said)
         mean = R.mean() if mean is None else mean
@@ -231,8 +230,8 @@ def held_against(learner: Learner, batch: Batch, at: Mapping) -> list[dict]:
     ]
 
 
-def words(said: Tensor) -> str:
-    return "".join(TASK.vocabulary[k] for k in said.tolist())
+def words(symbols: Sequence[int]) -> str:
+    return "".join(TASK.vocabulary[k] for k in symbols)
 
 
 # ---------------------------------------------------------------------------------------------- the study
@@ -345,12 +344,8 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
 
 
 def curve(ax: Axes, rows: Sequence[Mapping], rule: str) -> None:
-    found = by_update(rows, rule, "dogs")
-    x = np.array(list(found))
-    mean, half = np.array([interval(v) if len(v) > 2 else (np.mean(v), np.nan) for v in found.values()]).T
-    ax.plot(x, mean, color=COLOURS[rule], label=rule, linestyle="--" if rule == SHUFFLED else "-")
-    if np.isfinite(half).any():
-        ax.fill_between(x, mean - half, mean + half, color=COLOURS[rule], alpha=0.12, linewidth=0)
+    style = "--" if rule == SHUFFLED else "-"
+    banded(ax, by_update(rows, rule, "dogs"), 0.12, {"color": COLOURS[rule], "label": rule, "linestyle": style})
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def neighbours(batch: Batch) -> tuple[Tensor, Tensor]:
     return (left * (V + 2) + right)[asked], target[asked]
 
 
-def masked_text(corpus: str | None = None, level: str | None = None, share: float = SHARE) -> Masked:
+def masked_text(corpus: str = "grammar", level: str = "char", share: float = SHARE) -> Masked:
     """Tell the 15 % of a text (corpus and level as in `text`) that are hidden, from what stands on both sides.
 
     ValueError for the proverb, which has 8 words.
@@ -153,7 +153,7 @@ def masked_text(corpus: str | None = None, level: str | None = None, share: floa
         raise ValueError(
             "corpus: given 'proverb', but masked-text wants more than one sentence: grammar, reference or a file"
         )
-    return Masked(text(corpus or "grammar", level or "char"), share)
+    return Masked(text(corpus, level), share)
 
 
 def shown_whole(batch: Batch) -> Tensor:
