@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from neurosim import cost
-from neurosim.plasticity import Batch, Learner, Recipe, Unsupported, alignment, cosine, outer, play, returned
+from neurosim import cost, cost_spikes
+from neurosim.plasticity import Batch, Learner, Recipe, Unsupported, alignment, cosine, outer, play, rank, returned
 
 MakeNet = Callable[[Sequence[int], int], nn.Module]  # (shape of one input, number of outputs) -> net
 Row = dict[str, Any]  # recipe, seed, epoch, samples, layer, quantity, value
@@ -142,6 +142,7 @@ def run_cell(
             return Cell(**known, rows=rows, status="diverged", reason=f"its loss was not finite after epoch {epoch}",
                         seconds=seconds, init_hash=init, cost=paid)  # fmt: skip
     at_end(learner)
+    paid |= {} if tuning else cost_spikes.measure(learner.net, probe)  # as it answers now that it has learned
     ends = {"init_hash": init, "batch_hash": batches.hexdigest()[:16], "each": each, "cost": paid}
     return Cell(**known, rows=rows, seconds=seconds, **ends)
 
@@ -208,9 +209,10 @@ def shuffled_credit(learner: Learner, batch: Batch, generator: torch.Generator, 
     trial = play(learner.net, learner._batch(batch))
     credit = returned(trial, ("credit",))["credit"]
     orders = [torch.randperm(batch.size, generator=generator).to(batch.x.device) for _ in range(SHUFFLES)]
-    axis, null = int(batch.time), {}
+    null = {}
     for n in names:
         r = trial.records[n]
+        axis = r.post.dim() - rank(r.synapse) - 1  # of samples: a readout may have no time where hidden layers do
         true = outer(r, r.pre, credit[r.layer])
         null[n] = torch.stack(
             [cosine(true, outer(r, r.pre, credit[r.layer].index_select(axis, order))) for order in orders]

@@ -94,7 +94,7 @@ def compare(
     killed and is started again does only what is missing.
     """
     from neurosim.networks import NETWORKS, network_for
-    from neurosim.recipes import EPOCHS, FULL_EPOCHS, QUICK
+    from neurosim.recipes import epochs_for, quick_for
     from neurosim.store import alone
     from neurosim.tasks import TASKS, for_network, shown_to, task_of
     from neurosim.tuned import source
@@ -108,24 +108,22 @@ def compare(
         line_up(rules, task, network)  # a wrong name is told before data are read
     shown = task_of(task, data, delay, corpus, level)
     own = any(v is not None for v in (delay, corpus, level, patch))  # of the task
-    plain = not (rules or seeds or epochs or quick or data or tuned or first_seed or own) and network in (
-        None,
-        shown.network,
-    )
+    plain = not (rules or seeds or epochs or quick or data or tuned or first_seed or own)
     network = network or shown.network
+    usual = plain and network == shown.network
     shown = shown_to(network, shown, patch)
     cut = delay if delay is not None else f"patch-{patch}" if patch else None
     slug = f"{task}-{cut}" if cut is not None else shown.name if own else task
     chosen = line_up(rules, task, network, tuned)
     if quick:
-        train, test, quick_epochs = QUICK[task]
+        train, test, quick_epochs = quick_for(task, network)
         shown, epochs = shown.limited(train, test), epochs or quick_epochs
-    epochs = epochs or (FULL_EPOCHS if full else EPOCHS).get(task, EPOCHS[task])
+    epochs = epochs or epochs_for(task, network, full)
     seeds = seeds or (2 if quick else 20 if full else 5)
     device = usable(device)
     if not dask:
         workers = workers or (1 if device == "cuda" else min(os.cpu_count() or 1, len(chosen) * seeds))
-    folder = out or Path("figures" if plain else "runs")
+    folder = out or Path("figures" if usual else "runs")
     cells = (out or Path("runs")) / ".cells"
     ours = range(first_seed, first_seed + seeds)
     plan = Plan(

@@ -72,7 +72,7 @@ def tune(
     shown = task_of(task, data, delay, corpus, level).limited(limit or TRAIN.get(task), VALIDATION)
     network, device = network or shown.network, usable(device)
     shown, entries = shown_to(network, shown), entries_of(rules, network, task)
-    epochs = epochs or max(1, recipes.EPOCHS[task] // 2)
+    epochs = epochs or max(1, recipes.epochs_for(task, network) // 2)
     split = shown.split(0, tuning=True)
     settings = {
         "neurosim": __version__, "data": fingerprint(shown.data()), "task": task, "network": network,

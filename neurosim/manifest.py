@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurosim.flags import typed
+from neurosim.statistics import average
 
 if TYPE_CHECKING:
     from neurosim.cli_compare import Plan
 
+SPIKES = ("spikes_per_sample", "synaptic_operations", "energy_predict")
 MOST = 18_000  # rows that a CSV below 1 MB holds
 
 
@@ -21,16 +24,16 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
     from neurosim.cost import per_correct
     from neurosim.figures_comparison import comparison
     from neurosim.plasticity import synapses
-    from neurosim.statistics import average
     from neurosim.summary import as_drawn, equivalences, summary
 
     found = summary(cells, plan.recipes, plan.task.metric)
     net = plan.make_net(plan.task.shape, plan.task.outputs)
+    learnable = [n for n in synapses(net) if not n.endswith(".lateral")]
     for r in plan.recipes:
         if r.name in found:
-            found[r.name]["prepared"], found[r.name]["as_drawn"] = report.prepared(r), as_drawn(r, list(synapses(net)))
+            found[r.name]["prepared"], found[r.name]["as_drawn"] = report.prepared(r), as_drawn(r, learnable)
             paid = next((c.cost for c in cells if c.recipe == r.name and c.cost), {})
-            found[r.name] |= paid
+            found[r.name] |= paid | spikes_of([c.cost for c in cells if c.recipe == r.name])
             right = average(found[r.name]["test"])
             if paid and plan.task.metric == "accuracy" and right > 0:
                 found[r.name] |= per_correct(paid, right)
@@ -59,6 +62,12 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
         plan.name, comparison(rows, manifest), rows, manifest["claims"], found, out=folder, manifest=manifest
     )
     return manifest, png
+
+
+def spikes_of(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What spikes cost, the mean over seeds: nets that learned differently spike differently."""
+    keys = [k for k in SPIKES if all(k in c for c in costs)]
+    return {k: average([c[k] for c in costs]) for k in keys}
 
 
 def baselines_of(plan: Plan) -> dict[str, list[float]]:

@@ -154,6 +154,30 @@ class AdaptiveLIF:
 
 
 @dataclass(frozen=True)
+class FirstToFire:
+    """Of the neurons that reach threshold in one step, the one furthest above it fires alone: y_i = H(x_i) [x_i = max_j x_j].
+
+    x = v - threshold; the others of a layer, of a place in a convolution, stay where they are (equals fire together). With
+    strong lateral inhibition it is winner-take-all: the first to fire keeps the others from it. `neuron`: a spiking one
+    whose threshold is constant, or given by its layer. State: the neuron's.
+    """
+
+    neuron: Any
+    memory: bool = True
+
+    @property
+    def v_threshold(self) -> float:
+        return self.neuron.v_threshold
+
+    def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
+        return self.neuron.step(s, u, dt)
+
+    def out(self, s: Mapping[str, Tensor]) -> Tensor:
+        x = s["v"].detach() - s["theta"].detach() if "theta" in s else s["v"].detach()
+        return self.neuron.out(s) * (x >= x.amax(1, keepdim=True))
+
+
+@dataclass(frozen=True)
 class LSTM:
     """c <- sigmoid(f + forget) c + sigmoid(i) tanh(g),   y = sigmoid(o) tanh(c),   u = (i, f, g, o).
 

@@ -12,6 +12,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from neurosim.manifest import SPIKES
 from neurosim.plasticity import Recipe, Rule
 from neurosim.rules import Power, SpikeRule
 from neurosim.statistics import FEWEST_SEEDS, LOWER_IS_BETTER, average, interval
@@ -35,7 +36,8 @@ HEADS = {
     "half": "half gap at", "align": "align", "s": "s", "as_drawn": "stays as drawn",
     "boot_gap": "bootstrap, to backprop", "boot_p_gap": "p", "boot_over": "bootstrap, over frozen", "boot_p_over": "p",
     "macs_per_sample": "MACs a sample", "writes_per_sample": "writes a sample", "energy_per_sample": "pJ a sample",
-    "macs_per_correct": "MACs a right answer",
+    "macs_per_correct": "MACs a right answer", "spikes_per_sample": "spikes a sample",
+    "synaptic_operations": "synaptic operations", "energy_predict": "pJ an answer",
 }  # fmt: skip
 MOST_ALIGNED = 6  # layers whose alignment is listed one by one
 MAIN, REST = ("test", "gap", "p_gap", "over", "p_over"), ("half", "align", "s")
@@ -54,10 +56,10 @@ def comparison_tables(
     both, decided = len(standing(recipes)) == 2, verdicts(recipes)
     slugs = ranked({n: r["test"] for n, r in recipes.items()}, metric in LOWER_IS_BETTER)
     lines = {n: _cells(recipes[n], both, decided[n]) for n in slugs}
-    wide = [("reads", *MAIN, *REST), ("as_drawn", *BOOTSTRAP, *COSTS)]
+    wide = [("reads", *MAIN, *REST), ("as_drawn", *BOOTSTRAP, *COSTS), SPIKES]
     always = (*MAIN, "reads", *REST)
     tables = []
-    for columns in wide if width >= 130 else [MAIN, ("reads", *REST), ("as_drawn", *BOOTSTRAP), COSTS]:
+    for columns in wide if width >= 130 else [MAIN, ("reads", *REST), ("as_drawn", *BOOTSTRAP), COSTS, SPIKES]:
         shown = [k for k in columns if k in always or any(line[k] != "-" for line in lines.values())]
         if not shown:
             continue
@@ -82,6 +84,10 @@ def comparison_tables(
         from neurosim.cost import ENERGY_NOTE
 
         caption += f". {ENERGY_NOTE}"
+    if any(line["energy_predict"] != "-" for line in lines.values()):
+        from neurosim.cost_spikes import ENERGY_NOTE as OF_SPIKES
+
+        caption += f" {OF_SPIKES}"
     tables[-1].caption, tables[-1].caption_justify = caption, "left"
     return tables
 
@@ -92,7 +98,7 @@ def _few(r: Mapping[str, Any], reference: str) -> bool:
 
 def _cells(r: Mapping[str, Any], both: bool, decided: Verdict) -> dict[str, str]:
     """One line of the table, by column."""
-    cells = dict.fromkeys(HEADS, "-") | {k: quantity(r.get(k)) for k in COSTS}
+    cells = dict.fromkeys(HEADS, "-") | {k: quantity(r.get(k)) for k in (*COSTS, *SPIKES)}
     if r["status"] != "ok" and not any(v is not None and math.isfinite(v) for v in r["test"]):
         return cells | {"reads": f"{r['status']}: {r['reason']}", "test": r["status"]}
     for column, reference, verdict in (("gap", "backprop", decided.backprop), ("over", "frozen", decided.frozen)):

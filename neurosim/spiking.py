@@ -77,7 +77,8 @@ class LIF:
         without tau_syn  I = u;           with it  tau_syn dI/dt = -I,  I <- I + u
 
     Integrated exactly over a step, I without tau_syn being constant in it. v, I, u in mV (u is a drive, or what incoming
-    spikes add to I), times in ms. State: v, I, since (steps since its last spike).
+    spikes add to I), times in ms. State: v, I, since (steps since its last spike), and theta where a layer gives one, by
+    which the threshold is raised throughout the trial, in mV.
     """
 
     tau_m: float = 20.0
@@ -95,18 +96,19 @@ class LIF:
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
         dt = length(dt)
         v, since, free = reset(s, u, self.v_rest, self.v_reset, steps_of(self.refractory, dt))
-        a, kept = decay(self.tau_m, dt), {}
+        a, kept = decay(self.tau_m, dt), {"theta": s["theta"]} if "theta" in s else {}
         if self.tau_syn is None:
             drive = (1 - a) * u
         else:
             b, I = decay(self.tau_syn, dt), s["I"] + u if "I" in s else u
             drive = I * response(self.tau_m, self.tau_syn, dt)
-            kept = {"I": b * I}
+            kept["I"] = b * I
         new = self.v_rest + a * (v - self.v_rest) + drive
         return {"v": torch.where(free, new, v), "since": since, **kept}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
-        return surrogate_spike((s["v"] - self.v_threshold) / (self.v_threshold - min(self.v_rest, self.v_reset)))
+        above = s["v"] - self.v_threshold - s["theta"] if "theta" in s else s["v"] - self.v_threshold
+        return surrogate_spike(above / (self.v_threshold - min(self.v_rest, self.v_reset)))
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class ConductanceLIF:
     excitation, 0 .. 1, default none. theta_plus: by how much each spike raises the neuron's own threshold, which at first is
     v_threshold + theta (Diehl & Cook 2015, Front Comput Neurosci 9:99). C in pF, g and u in nS, v, E and theta in mV, I in pA,
     times in ms. u is the pair (u_e, u_i); a single tensor is split by its sign, after its sum over synapses. State: v, g_e,
-    g_i, since, g_n where there is nmda, theta where there is theta_plus.
+    g_i, since, g_n where there is nmda, theta where there is theta_plus or a layer gives what it starts from.
     """
 
     C: float = 200.0
@@ -169,7 +171,7 @@ class ConductanceLIF:
             g_n, b = s["g_n"] if "g_n" in s else torch.zeros_like(g_e), decay(self.tau_nmda, dt)
             left["g_n"] = b * g_n + (1 - b) * g_e
             g_e = (1 - self.nmda) * g_e + self.nmda * g_n
-        if self.theta_plus:
+        if self.theta_plus or "theta" in s:
             theta = s["theta"] if "theta" in s else torch.full_like(u_e, self.theta)
             theta = theta + self.theta_plus * s["y"].detach() if "y" in s else theta
             left["theta"] = decay(self.tau_theta, dt) * theta
@@ -179,7 +181,7 @@ class ConductanceLIF:
         return {"v": torch.where(free, new, v), "since": since, **left}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
-        above = s["v"] - self.v_threshold - (s["theta"] if self.theta_plus else 0.0)
+        above = s["v"] - self.v_threshold - s.get("theta", 0.0)
         return surrogate_spike(above / (self.v_threshold + self.theta - self.v_reset))
 
 

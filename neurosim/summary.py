@@ -42,12 +42,15 @@ FAMILIES = {
         "direct-feedback-own", "direct-feedback-pooled", "direct-feedback-block-own", "direct-feedback-block-pooled",
     ),
     "perturbation and reward": ("node-perturbation", "weight-perturbation", "reward-hebb", "miconi"),
+    "reward by spikes": ("reward-stdp", "reward-stdp-unmodulated", "reward-shuffled"),
     "losses of the layer": ("layer-local", "block-local", "forward-forward"),
-    "Hebbian": ("hebb", "oja", "sanger", "bcm", "softhebb", "hard-wta", "k-wta", "stdp", "triplet-stdp"),
+    "Hebbian": ("hebb", "oja", "sanger", "bcm", "softhebb", "hard-wta", "k-wta"),
+    "spike timing": ("stdp", "triplet-stdp", "homeostatic-triplet", "symmetric-stdp-wta"),
     "some projections": ("hebbian-qk", "hebbian-vo", "reward-qk", "reward-vo"),
     "some stay as drawn": ("frozen-qk", "frozen-embeddings", "reward-frozen"),
     "pre-training": ("rbm", "autoencoder"),
-    "controls and twins": ("frozen", "reservoir", "regulated", *CONTROLS, *TWINS),
+    "controls and twins": ("frozen", "reservoir", "regulated", "frozen-wta", "frozen-rate", "untrained", "backprop-rate",
+                           *CONTROLS, *TWINS),
 }  # fmt: skip
 
 
@@ -111,7 +114,10 @@ def as_drawn(recipe: Recipe, names: Sequence[str]) -> str:
     `names`: all its synapses, such as "blocks.0.attention.q.input"; what lacks a rule in every block is said once.
     """
     short = {n: re.sub(r"^blocks\.\d+\.(attention\.)?", "*.", n.removesuffix(".input")) for n in names}
+    short |= {n: "thresholds" for n in names if n.endswith(".threshold")}
     stays = [n for n in names if match(recipe.rules, n) is None]
+    if stays == list(names):
+        return "all"
     if stays == [n for n in names if not n.startswith("readout.")]:
         return "all but readout"
     whole = {s for s in short.values() if all(n in stays for n in names if short[n] == s)}

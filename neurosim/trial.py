@@ -95,7 +95,10 @@ class Layer(nn.Module):
 
     `input` (and each further synapse, such as `recurrent=nn.Linear(n, n)`, which carries the layer's own output of the
     step before) is a plain `nn.Linear`, `nn.Conv1d` or `nn.Conv2d`; `neuron` is a Neuron, or a function phi for y = phi(u).
+    A synapse called `threshold`, from one unit that is always 1 (nn.Linear(1, n), or nn.Conv2d(1, C, 1)), is no drive: its
+    weight is by how much each neuron's threshold is raised, state theta of a spiking neuron (see `spiking.py`).
     Without memory and recurrence everything is computed at once; else x is [T, B, ...] and only what must step, steps.
+    ValueError for a threshold of a neuron that has none.
     """
 
     def __init__(self, input: nn.Module, neuron: Any = Rate(), **others: nn.Module) -> None:
@@ -105,6 +108,9 @@ class Layer(nn.Module):
         self.input = input
         self.neuron: Neuron = neuron if hasattr(neuron, "step") else Rate(neuron)
         self.others = tuple(others)
+        self.back = tuple(k for k in others if k != "threshold")  # what carries the layer's own output
+        if self.back != self.others and not hasattr(self.neuron, "v_threshold"):
+            raise ValueError(f"threshold: given to {type(self.neuron).__name__}, which has none that could be raised")
         for k, m in others.items():
             self.add_module(k, m)
 
@@ -121,8 +127,10 @@ class Layer(nn.Module):
             run.states.append(s)
             return run.out
         s, ys, run.u = self.begin(), [], []
+        if self.back != self.others:
+            s["theta"] = self._raised(tape, run, drive)
         for t, u in enumerate(drive.unbind(0)):  # unbind: indexing drive[t] would make the backward pass quadratic in T
-            s = self._advance(tape, run, s, t, u, dict.fromkeys(self.others, s.get("y")))
+            s = self._advance(tape, run, s, t, u, dict.fromkeys(self.back, s.get("y")))
             ys.append(s["y"])
         run.out = torch.stack(ys)
         return run.out
@@ -133,6 +141,13 @@ class Layer(nn.Module):
         run = tape.run(self, again=t > 0)
         run.u = [] if t == 0 else run.u
         return self._advance(tape, run, s, t, None, x)
+
+    def _raised(self, tape: _Tape, run: _Run, drive: Tensor) -> Tensor:
+        """theta [B, *unit] at a trial's start, from the unit that is always 1."""
+        axis = drive.dim() - rank(self.input)
+        one = drive.new_ones(()).expand(*drive.shape[:axis], 1, *drive.shape[axis + 1 :])
+        run.pre["threshold"] = one
+        return tape.send(run, "threshold", one[0])
 
     def begin(self) -> dict[str, Tensor]:
         """The first state: that of `start`, or none."""

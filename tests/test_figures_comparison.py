@@ -15,7 +15,7 @@ from neurosim import figures
 from neurosim.figures_comparison import comparison
 from neurosim.recipes import CONTROLS, LINE_UP, TWINS
 from neurosim.recipes_attention import ATTENTION
-from neurosim.recipes_reward import SPIKING as SPIKING_LINE_UP
+from neurosim.recipes_spiking import SPIKING as SPIKING_LINE_UP
 from neurosim.recipes_time import MADE, recurrent
 from neurosim.summary import FAMILIES
 from tests.test_figures import CORE, FINAL, lines, make_manifest, make_rows
@@ -59,8 +59,7 @@ def lab(colour: str) -> np.ndarray:
 def test_every_recipe_has_its_own_look() -> None:
     styles = figures.looks(LINE_UP)
     in_time = set(SPIKING_LINE_UP).union(ATTENTION, *(recurrent("delayed-xor", n) for n in MADE))
-    beside = {n for n in SPIKING_LINE_UP if n.startswith("reward-")}  # drawn by name
-    assert set(figures.LOOKS) == (set(LINE_UP) | in_time) - beside and list(styles)[0] == "backprop"
+    assert set(figures.LOOKS) == set(LINE_UP) | in_time and list(styles)[0] == "backprop"
     assert len({s.colour for s in figures.looks(figures.LOOKS).values()}) == len(figures.LOOKS)
     assert styles["backprop"].colour == "#000000" and styles["frozen"].line == "--"
     assert list(figures.looks(CORE))[-1] == "frozen"

@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from neurosim.compare import run_cell
+from neurosim.credit import Backprop
 from neurosim.flags import line_up
 from neurosim.locality import WORDS, claimed
 from neurosim.networks import NETWORKS, cnn, mlp, spiking_mlp
-from neurosim.plasticity import Batch, Learner, match, play
+from neurosim.networks.spiking_mlp import GAIN
+from neurosim.plasticity import Batch, Gradient, Learner, Recipe, match, play
 from neurosim.probes import measured
 from neurosim.recipes import LINE_UP, every_recipe_for, recipes_for, three_factor_for
-from neurosim.recipes_reward import LENGTH, SPIKING, THREE_FACTOR, contrasted
+from neurosim.recipes_reward import THREE_FACTOR
+from neurosim.recipes_spiking import REWARDED, SPIKING, contrasted
 from neurosim.tasks import digits, shown_to, spike_trains
 from neurosim.tasks.coding import PoissonCode
 from tests.nets import ce
@@ -35,7 +38,7 @@ def test_the_line_up_is_what_it_was_and_the_group_stands_beside_it():
     group = [r.name for r in line_up("three-factor", "digits", "mlp")]
     assert sorted(group) == sorted(["backprop", "frozen", "reward-hebb", *THREE_FACTOR])
     assert [r.name for r in line_up("core", "digits", "spiking-mlp")] == list(SPIKING)
-    assert list(three_factor_for("digits", "spiking-mlp")) == list(SPIKES) == list(SPIKING)
+    assert list(three_factor_for("digits", "spiking-mlp")) == list(REWARDED) and list(SPIKES) == list(SPIKING)
     for known in (BESIDE["mlp"], BESIDE["cnn"], SPIKES):
         assert all(n == r.name for n, r in known.items())
 
@@ -162,7 +165,7 @@ def test_hidden_weights_stay_contrasts_of_one_length_and_lateral_ones_stay():
     for _ in range(3):
         L.step(batch)
     w = net.hidden1.input.weight
-    assert w.sum(1).abs().max() < 1e-10 and (w.norm(dim=1) - LENGTH).abs().max() < 1e-10
+    assert w.sum(1).abs().max() < 1e-10 and (w.norm(dim=1) - GAIN**0.5).abs().max() < 1e-10
     assert torch.equal(net.hidden1.lateral.weight, before) and contrasted("readout.input", w) is w
 
 
@@ -170,13 +173,14 @@ def test_the_readout_goes_up_the_gradient_and_without_its_own_reward_does_not(fe
     """Cosine with backprop's update through surrogates, the mean over answers, at the start: far above the shuffled one's."""
     task, seeds = spike_trains(few, steps=20), range(3)
     probe = task.probe(task.split(0))
+    backprop = Recipe("backprop", {"*.input": Gradient(), "*": None}, Backprop())
     cos = {}
     for n in ("reward-stdp", "reward-shuffled"):
         found = []
         for seed in seeds:
             torch.manual_seed(seed)
             net = spiking_mlp(task.shape, 10, hidden=(100,))
-            true = Learner(net, SPIKES["surrogate-bptt"], probe).updates(probe)["readout.input"]
+            true = Learner(net, backprop, probe).updates(probe)["readout.input"]
             L, dw = Learner(net, SPIKES[n], probe, seed), 0
             for L.steps in range(10):
                 dw = dw + L.updates(probe)["readout.input"]

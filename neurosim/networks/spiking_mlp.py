@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neurosim.networks.mlp import dense
@@ -14,6 +15,15 @@ from neurosim.spiking import LIF
 
 NEURON = LIF(tau_m=20.0, v_rest=0.0, v_threshold=1.0, v_reset=0.0, tau_syn=5.0)  # v in thresholds above rest
 READOUT = 15.0  # sum of an output neuron's weights at first
+FIXED = "lateral synapses"  # learn under no rule
+GAIN, INHIBITION = 30.0, 10.0  # of a hidden neuron: squared length of its weights at first, sum of its rivals'
+
+
+class Tally(nn.Module):
+    """Spikes of each neuron over the trial, to mean 0 and variance 1 over the neurons:  [T, B, N] -> [B, N]."""
+
+    def forward(self, y: Tensor) -> Tensor:
+        return F.layer_norm(y.sum(0), y.shape[-1:])
 
 
 class Counts(nn.Module):
@@ -42,6 +52,15 @@ def rivals(n: int, inhibition: float) -> nn.Linear:
     return m
 
 
+def raised(synapse: nn.Module) -> nn.Module:
+    """A layer's `threshold` synapse, at first 0: no neuron's threshold is raised."""
+    n = synapse.weight.shape[0]
+    m = nn.Linear(1, n, bias=False) if isinstance(synapse, nn.Linear) else nn.Conv2d(1, n, 1, bias=False)
+    with torch.no_grad():
+        m.weight.zero_()
+    return m
+
+
 def even(m: nn.Linear, mean: float, spread: float = 0.1) -> nn.Linear:
     """Weights N(mean, (spread mean)^2): at first all answer alike."""
     with torch.no_grad():
@@ -54,19 +73,23 @@ def spiking_mlp(
     outputs: int,
     hidden: Sequence[int] = (300,),
     population: int = 10,
-    gain: float = 60.0,
-    inhibition: float = 10.0,
+    gain: float = GAIN,
+    inhibition: float = INHIBITION,
     neuron: LIF = NEURON,
 ) -> nn.Sequential:
     """Spike trains in, 0 and 1, [T, B, *shape]; leaky integrate-and-fire layers; a population of neurons for each class.
 
-    Hidden layers inhibit themselves by a synapse `lateral` that no recipe trains. The output [B, classes] is a
-    population's mean number of spikes. 64-300-100 for 8x8 digits. Layers hidden1, ..., readout. No biases.
+    Hidden layers inhibit themselves by a synapse `lateral` that no recipe trains; their thresholds can be raised, by the
+    synapse `threshold`. The output [B, classes] is a population's mean number of spikes. 64-300-100 for 8x8 digits. Layers
+    hidden1, ..., readout. No biases.
     """
     sizes = [torch.Size(shape).numel(), *hidden]
     parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten(2))
     for k, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
-        parts[f"hidden{k}"] = Layer(contrast(dense(a, b, gain)), neuron, lateral=rivals(b, inhibition))
+        synapse = contrast(dense(a, b, gain))
+        parts[f"hidden{k}"] = Layer(synapse, neuron, lateral=rivals(b, inhibition), threshold=raised(synapse))
     parts["readout"] = Layer(even(dense(sizes[-1], outputs * population), READOUT / sizes[-1]), neuron)
     parts["counts"] = Counts(population)
-    return nn.Sequential(parts)
+    net = nn.Sequential(parts)
+    net.fixed = FIXED
+    return net

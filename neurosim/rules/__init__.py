@@ -15,7 +15,7 @@ from neurosim.rules.eprop import EProp, EPropOnline
 from neurosim.rules.goodness import Goodness
 from neurosim.rules.gradient import Gradient, Perturbed
 from neurosim.rules.hebbian import Hebb, Oja, Sanger
-from neurosim.rules.homeostasis import bcm_from_triplet, homeostatic_triplet
+from neurosim.rules.homeostasis import Threshold, bcm_from_triplet, homeostatic_triplet
 from neurosim.rules.miconi import Miconi
 from neurosim.rules.normalised import NeuronNormalised
 from neurosim.rules.reward import Gated, RewardedHebb
@@ -65,6 +65,7 @@ ALL: dict[str, Rule] = {
     "rflo": RFLO(Rate(torch.tanh, tau=10.0)),
     "rflo-spiking": RFLO(AdaptiveLIF()),
     "miconi": Miconi(),
+    "threshold": Threshold(),
     "firing-rate": FiringRate(AdaptiveLIF()),
     "hebb-at-a-rate": Sum((Hebb(), FiringRate(AdaptiveLIF()))),
 }
@@ -72,6 +73,6 @@ ALL: dict[str, Rule] = {
 __all__ = [
     "ALL", "BCM", "Clopath", "EProp", "EPropOnline", "FiringRate", "Gated", "Goodness", "Gradient", "Hebb", "Miconi",
     "NeuronNormalised", "Oja", "PFISTER_GERSTNER", "Perturbed", "Power", "RFLO", "RewardedHebb", "Sanger", "SoftHebb",
-    "SpikeRule", "Sum", "Term", "Trace", "TraceRule", "Winners", "bcm_from_triplet", "homeostatic_triplet",
+    "SpikeRule", "Sum", "Term", "Threshold", "Trace", "TraceRule", "Winners", "bcm_from_triplet", "homeostatic_triplet",
     "inhibitory", "morrison", "multiplicative", "pair", "symmetric", "triplet", "van_rossum",
 ]  # fmt: skip

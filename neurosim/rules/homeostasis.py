@@ -1,4 +1,4 @@
-"""Triplet STDP whose depression follows the neuron's own rate, and the BCM rule that triplet STDP is on average.
+"""Triplet STDP whose depression follows the neuron's own rate, the BCM rule that triplet STDP is on average; thresholds.
 
 For independent Poisson trains of rates rho_x, rho_y, all-to-all (Pfister & Gerstner 2006):
 
@@ -10,8 +10,13 @@ Times in ms, rates in Hz.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from torch import Tensor
+
+from neurosim.plasticity import Record, claims, per_unit
 from neurosim.record import positive
 from neurosim.rules.bcm import BCM
 from neurosim.rules.spike_rule import SpikeRule, Term, Trace
@@ -56,6 +61,28 @@ def homeostatic_triplet(
         ),
         source="Zenke, Hennequin & Gerstner 2013, PLoS Comput Biol 9:e1003330",
     )
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """dtheta_i = sum_t (y_i[t] - f0 dt):   a neuron above the rate f0 becomes harder to excite, one below it easier.
+
+    On a layer's `threshold` synapse, whose one pre unit is always 1. f0 `target` in Hz; 0: thresholds only grow, by as much a
+    spike as the rate of learning says. Sources: Querlioz, Bichler, Dollfus & Gamrat 2013, IEEE Trans Nanotechnol 12:288;
+    growth alone: Diehl & Cook 2015, Front Comput Neurosci 9:99. ValueError for a target that is negative.
+    """
+
+    target: float = 10.0
+    reads: frozenset[str] = claims("post")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.target < float("inf"):
+            raise ValueError(f"target: given {self.target}, a rate is a number of Hz from 0 on")
+
+    def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
+        if rec.dt is None:
+            raise ValueError("dt: given None, but a rate in Hz needs Batch(dt=...) in ms per step")
+        return per_unit(rec, rec.post - self.target * rec.dt / 1000).expand_as(rec.weight)
 
 
 class Drift(NamedTuple):
