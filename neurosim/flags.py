@@ -34,7 +34,8 @@ def options(*names: str) -> Callable[[Any], Any]:
     path = click.Path(path_type=Path, file_okay=False)
     flags = {
         "network": click.option(
-            "--network", help="mlp, cnn, rnn, lstm, lsnn, spiking-mlp, transformer; default: the task's"
+            "--network",
+            help="mlp, cnn, rnn, lstm, lsnn, spiking-mlp, spiking-cnn, diehl-cook, transformer; default: the task's",
         ),
         "rules": click.option(
             "--rules", default=None, help="all (default), core, three-factor, or SLUG,SLUG,... (tbptt-K for any K)"

@@ -39,6 +39,7 @@ from neurosim.credit import (
 from neurosim.plasticity import Gradient, Recipe
 from neurosim.prepare import quiet, unit_length, unit_rows
 from neurosim.recipes_attention import ATTENTION
+from neurosim.recipes_diehl_cook import DIEHL_COOK
 from neurosim.recipes_families import (
     DECAYING,
     FILTERS,
@@ -175,7 +176,7 @@ LINE_UP: dict[str, Entry] = {
 }
 TWINS = ("backprop-bounded", "backprop-forward-forward")  # backprop on the very net and loss that another recipe needs
 CONTROLS = ("feedback-alignment-tied", "predictive-coding-one-step")  # known to equal backprop
-SPIKING_NETS = ("spiking-mlp",)
+SPIKING_NETS = {"spiking-mlp": SPIKING, "spiking-cnn": SPIKING, "diehl-cook": DIEHL_COOK}
 FROZEN = ("frozen", "reservoir")  # the control, which is searched before what shares its readout
 REFERENCES = ("backprop", "frozen")  # that a group of recipes is held against
 REWARDED_ATTENTION = ("backprop", "reward-hebb", "reward-qk", "reward-vo", "reward-frozen", "frozen")
@@ -205,7 +206,7 @@ def three_factor_of(network: str, task: str = "digits") -> dict[str, Entry]:
 def own_line_up(network: str, task: str, asked: Iterable[str] = ()) -> dict[str, Entry] | None:
     """That of a network with a time axis; None for one without."""
     if network in SPIKING_NETS:
-        return SPIKING
+        return SPIKING_NETS[network]
     if network == "transformer":
         return ATTENTION
     return recurrent(task, network, asked) if network in MADE else None

@@ -37,15 +37,27 @@ def steps_of(period: float, dt: float) -> int:
     return int(period / dt + 1e-3)
 
 
-def reset(s: Mapping[str, Tensor], u: Tensor, v_rest: float, v_reset: float, refractory: int) -> tuple[Any, Any, Any]:
-    """(v, steps since the last spike, may it move?) as a step begins. v stays for refractory - 1 steps after the first."""
+def reset(
+    s: Mapping[str, Tensor], u: Tensor, v_rest: float, v_reset: float, refractory: int
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """v as a step begins, and with a refractory period {"since": steps since the last spike}. No credit through the reset."""
     if "y" not in s:
         v = s["v"] if "v" in s else torch.full_like(u, v_rest)
-        since = s["since"] + 1 if "since" in s else torch.full_like(u, refractory + 1)
-        return v, since, since >= refractory
-    z = s["y"].detach()  # no credit through the reset
-    since = (s["since"] + 1) * (1 - z) + z
-    return s["v"] * (1 - z) + v_reset * z, since, since >= refractory
+        if not refractory:
+            return v, {}
+        return v, {"since": s["since"] + 1 if "since" in s else torch.full_like(u, refractory + 1)}
+    z = s["y"].detach()
+    v = torch.lerp(s["v"], z.new_full((), v_reset), z)
+    if not refractory:
+        return v, {}
+    return v, {"since": torch.lerp(s["since"] + 1, z.new_ones(()), z)}
+
+
+def moved(v: Tensor, new: Tensor, held: Mapping[str, Tensor], refractory: int) -> Tensor:
+    """new, but v for refractory - 1 steps after the first."""
+    if not held:
+        return new
+    return torch.lerp(v, new, (held["since"] - (refractory - 1)).clamp(0, 1))  # exact: 0 or 1
 
 
 def below_threshold(neuron: Any, theta: float = 0.0) -> None:
@@ -77,8 +89,8 @@ class LIF:
         without tau_syn  I = u;           with it  tau_syn dI/dt = -I,  I <- I + u
 
     Integrated exactly over a step, I without tau_syn being constant in it. v, I, u in mV (u is a drive, or what incoming
-    spikes add to I), times in ms. State: v, I, since (steps since its last spike), and theta where a layer gives one, by
-    which the threshold is raised throughout the trial, in mV.
+    spikes add to I), times in ms. State: v, I, with `refractory` since (steps since the last spike), and theta where a layer
+    gives one, by which the threshold is raised throughout the trial, in mV.
     """
 
     tau_m: float = 20.0
@@ -95,7 +107,8 @@ class LIF:
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
         dt = length(dt)
-        v, since, free = reset(s, u, self.v_rest, self.v_reset, steps_of(self.refractory, dt))
+        refractory = steps_of(self.refractory, dt)
+        v, held = reset(s, u, self.v_rest, self.v_reset, refractory)
         a, kept = decay(self.tau_m, dt), {"theta": s["theta"]} if "theta" in s else {}
         if self.tau_syn is None:
             drive = (1 - a) * u
@@ -104,7 +117,7 @@ class LIF:
             drive = I * response(self.tau_m, self.tau_syn, dt)
             kept["I"] = b * I
         new = self.v_rest + a * (v - self.v_rest) + drive
-        return {"v": torch.where(free, new, v), "since": since, **kept}
+        return {"v": moved(v, new, held, refractory), **held, **kept}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
         above = s["v"] - self.v_threshold - s["theta"] if "theta" in s else s["v"] - self.v_threshold
@@ -164,7 +177,8 @@ class ConductanceLIF:
     def step(self, s: Mapping[str, Tensor], u: Any, dt: float | None) -> dict[str, Tensor]:
         u_e, u_i = u if isinstance(u, tuple) else (u.clamp(min=0), (-u).clamp(min=0))
         dt = length(dt)
-        v, since, free = reset(s, u_e, self.E_L, self.v_reset, steps_of(self.refractory, dt))
+        refractory = steps_of(self.refractory, dt)
+        v, held = reset(s, u_e, self.E_L, self.v_reset, refractory)
         g_e, g_i = (s[k] + x if k in s else x for k, x in (("g_e", u_e), ("g_i", u_i)))
         left = {"g_e": decay(self.tau_e, dt) * g_e, "g_i": decay(self.tau_i, dt) * g_i}
         if self.nmda:
@@ -173,12 +187,13 @@ class ConductanceLIF:
             g_e = (1 - self.nmda) * g_e + self.nmda * g_n
         if self.theta_plus or "theta" in s:
             theta = s["theta"] if "theta" in s else torch.full_like(u_e, self.theta)
-            theta = theta + self.theta_plus * s["y"].detach() if "y" in s else theta
+            theta = torch.add(theta, s["y"].detach(), alpha=self.theta_plus) if "y" in s else theta
             left["theta"] = decay(self.tau_theta, dt) * theta
-        g = self.g_L + g_e + g_i
-        v_inf = (self.g_L * self.E_L + g_e * self.E_e + g_i * self.E_i + self.I) / g
-        new = v_inf + (v - v_inf) * torch.exp(-dt * g / self.C)
-        return {"v": torch.where(free, new, v), "since": since, **left}
+        g = g_e + g_i + self.g_L
+        drive = self.E_i * g_i + (self.g_L * self.E_L + self.I)
+        v_inf = (torch.add(drive, g_e, alpha=self.E_e) if self.E_e else drive) / g
+        new = torch.lerp(v_inf, v, torch.exp(g * (-dt / self.C)))
+        return {"v": moved(v, new, held, refractory), **held, **left}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
         above = s["v"] - self.v_threshold - s.get("theta", 0.0)
@@ -216,13 +231,14 @@ class AdEx:
 
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
         dt = length(dt)
-        v, since, free = reset(s, u, self.E_L, self.v_reset, steps_of(self.refractory, dt))
+        refractory = steps_of(self.refractory, dt)
+        v, held = reset(s, u, self.E_L, self.v_reset, refractory)
         w = s["w"] + self.b * s["y"].detach() if "y" in s else s.get("w", torch.zeros_like(u))
         steep = ((v - self.v_T) / self.Delta_T).clamp(max=STEEPEST)
         upstroke = self.g_L * self.Delta_T * torch.exp(steep)
         new = v + dt * (-self.g_L * (v - self.E_L) + upstroke - w + u) / self.C
         w = w + dt * (self.a * (v - self.E_L) - w) / self.tau_w
-        return {"v": torch.where(free, new, v), "w": w, "since": since}
+        return {"v": moved(v, new, held, refractory), "w": w, **held}
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
         return surrogate_spike((s["v"] - self.v_peak) / (self.v_peak - self.v_T))

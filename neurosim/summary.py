@@ -45,11 +45,13 @@ FAMILIES = {
     "reward by spikes": ("reward-stdp", "reward-stdp-unmodulated", "reward-shuffled"),
     "losses of the layer": ("layer-local", "block-local", "forward-forward"),
     "Hebbian": ("hebb", "oja", "sanger", "bcm", "softhebb", "hard-wta", "k-wta"),
-    "spike timing": ("stdp", "triplet-stdp", "homeostatic-triplet", "symmetric-stdp-wta"),
+    "spike timing": ("stdp", "triplet-stdp", "homeostatic-triplet", "symmetric-stdp-wta",
+                     "triplet-stdp-delta"),
     "some projections": ("hebbian-qk", "hebbian-vo", "reward-qk", "reward-vo"),
     "some stay as drawn": ("frozen-qk", "frozen-embeddings", "reward-frozen"),
     "pre-training": ("rbm", "autoencoder"),
-    "controls and twins": ("frozen", "reservoir", "regulated", "frozen-wta", "frozen-rate", "untrained", "backprop-rate",
+    "controls and twins": ("frozen", "reservoir", "regulated", "frozen-wta", "frozen-rate", "frozen-labelled",
+                           "untrained", "backprop-rate",
                            *CONTROLS, *TWINS),
 }  # fmt: skip
 

@@ -40,11 +40,34 @@ def send(synapse: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = No
     """u = W x + b: [..., *pre] -> [..., *post], with the weight given, not the synapse's own."""
     r = rank(synapse)
     if r == 1:
-        return F.linear(x, weight, bias)
+        return send_events(x, weight, bias) if sparse(x, weight) else F.linear(x, weight, bias)
     if x.dim() == r + 1:
         return synapse._conv_forward(x, weight, bias)
     u = synapse._conv_forward(x.reshape(-1, *x.shape[-r:]), weight, bias)  # time and batch on one axis
     return u.reshape(*x.shape[:-r], *u.shape[1:])
+
+
+MUCH, RARE = 1 << 21, 0.05  # products from which it pays to look for zeros; share of inputs that are not
+
+
+def sparse(x: Tensor, weight: Tensor) -> bool:
+    """Is it faster to visit what is not 0?  On a CPU, where nothing is to be differentiated and there is much to do."""
+    if torch.is_grad_enabled() or type(x) is not Tensor or x.device.type != "cpu" or x.numel() * len(weight) < MUCH:
+        return False
+    return len(weight) >= WIDE and int(x.count_nonzero()) < RARE * x.numel()
+
+
+def send_events(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """W x + b as a sum over the few events of x, each with its column of W: [..., pre] -> [..., post]. No gradient."""
+    n = x.shape[-1]
+    found = torch.from_numpy((x.numpy() != 0).reshape(-1).nonzero()[0])
+    rows = found // n
+    counts = torch.bincount(rows, minlength=x.numel() // n)
+    size = x.reshape(-1).index_select(0, found)
+    ways = weight.T.contiguous() if len(found) > len(weight) else weight.T
+    u = F.embedding_bag(found - rows * n, ways, counts.cumsum(0) - counts, mode="sum", per_sample_weights=size)
+    u = u.view(*x.shape[:-1], -1)
+    return u if bias is None else u + bias
 
 
 def outer(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:
@@ -56,7 +79,10 @@ def outer(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:
     m = rec.synapse
     r = rank(m)
     if r == 1:
-        return post.T @ pre if post.dim() == 2 else post.flatten(0, -2).T @ pre.flatten(0, -2)
+        post, pre = post.flatten(0, -2), pre.flatten(0, -2)
+        if sparse(post, pre.T):
+            return summed(events(post), pre, post)
+        return summed(events(pre), post, pre).T if sparse(pre, post.T) else post.T @ pre
     if m.padding_mode != "zeros" or isinstance(m.padding, str):
         return outer_by_vjp(rec, pre, post)
     weight_of = torch.nn.grad.conv1d_weight if r == 2 else torch.nn.grad.conv2d_weight
@@ -73,27 +99,40 @@ def outer_at(rec: HasWeight, side: str, spikes: Tensor) -> Callable[[Tensor, Ten
     spikes [..., *unit] of 0 and 1, factor like them (None: 1). For several products at the same spikes: a dense layer's are
     found once, and dW of a neuron is a weighted sum of the rows of x at which it fires.
     """
-    n = spikes.shape[-1]
     if rank(rec.synapse) > 1 or spikes.is_cuda or min(rec.weight.shape) < WIDE or spikes.sum() > FEW * spikes.numel():
         other = "post" if side == "pre" else "pre"
         return lambda x, factor: outer_by_patches(
             rec, **{side: spikes if factor is None else spikes * factor, other: x}
         )
-    # numpy's nonzero and its radix sort take half of torch's time, and finding spikes is most of the work
-    found = (spikes.numpy() != 0).reshape(-1).nonzero()[0]
+    find = events(spikes)
+
+    def at_spikes(x: Tensor, factor: Tensor | None) -> Tensor:
+        sums = summed(find, x, factor)
+        return sums if side == "post" else sums.T  # [units of this side, units of the other]
+
+    return at_spikes
+
+
+Events = tuple[Tensor, Tensor, Tensor]  # where they are in the flat tensor, in which row, where each unit's begin
+
+
+def events(x: Tensor) -> Events:
+    """What is not 0 in x [..., n], unit by unit. By numpy, whose nonzero and radix sort take half of torch's time."""
+    n = x.shape[-1]
+    found = (x.numpy() != 0).reshape(-1).nonzero()[0]
     rows = found // n
     unit = (found - rows * n).astype("int16" if n < 1 << 15 else "int64")
     by_unit = unit.argsort(kind="stable")
     row, at = torch.from_numpy(rows.take(by_unit)), torch.from_numpy(found.take(by_unit))
     counts = torch.bincount(torch.from_numpy(unit), minlength=n)
-    first = counts.cumsum(0) - counts
+    return at, row, counts.cumsum(0) - counts
 
-    def at_spikes(x: Tensor, factor: Tensor | None) -> Tensor:
-        weights = None if factor is None else factor.reshape(-1).index_select(0, at)
-        sums = F.embedding_bag(row, x.reshape(-1, x.shape[-1]), first, mode="sum", per_sample_weights=weights)
-        return sums if side == "post" else sums.T  # [units of this side, units of the other]
 
-    return at_spikes
+def summed(found: Events, x: Tensor, factor: Tensor | None) -> Tensor:
+    """[n, units of x]: the sum of the rows of x at each unit's events, each times the factor there."""
+    at, row, first = found
+    weights = None if factor is None else factor.reshape(-1).index_select(0, at)
+    return F.embedding_bag(row, x.reshape(-1, x.shape[-1]), first, mode="sum", per_sample_weights=weights)
 
 
 def outer_by_patches(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:

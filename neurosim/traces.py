@@ -35,8 +35,10 @@ def filtered_nearest(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor
     """As `filtered`, but each spike sets z to x[t] instead of adding it: only the nearest spike counts."""
     z = _room(x, a)
     z[0] = start
-    for x_t, last, now in zip(x.unbind(0), z[:-1].unbind(0), z[1:].unbind(0), strict=True):
-        torch.where(x_t > 0, x_t.to(z.dtype), a * last, out=now)
+    bump = x.to(z.dtype)
+    left = a * (1 - bump.sign().clamp_(min=0))  # of the last: nothing at a spike
+    for x_t, a_t, last, now in zip(bump.unbind(0), left.unbind(0), z[:-1].unbind(0), z[1:].unbind(0), strict=True):
+        torch.addcmul(x_t, last, a_t, out=now)
     return z
 
 

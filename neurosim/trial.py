@@ -126,28 +126,45 @@ class Layer(nn.Module):
             run.out = s["y"] = neuron.out(s)
             run.states.append(s)
             return run.out
-        s, ys, run.u = self.begin(), [], []
-        if self.back != self.others:
-            s["theta"] = self._raised(tape, run, drive)
+        s, ys, run.u = self._first(tape, run, drive), [], []
         for t, u in enumerate(drive.unbind(0)):  # unbind: indexing drive[t] would make the backward pass quadratic in T
             s = self._advance(tape, run, s, t, u, dict.fromkeys(self.back, s.get("y")))
             ys.append(s["y"])
         run.out = torch.stack(ys)
         return run.out
 
-    def step(self, s: Mapping[str, Tensor], t: int, **x: Tensor | None) -> dict[str, Tensor]:
-        """One instant, for a net with a time loop of its own: x[synapse], None where silent; returns the state with y."""
-        tape = _tape.get()
-        run = tape.run(self, again=t > 0)
-        run.u = [] if t == 0 else run.u
-        return self._advance(tape, run, s, t, None, x)
+    def received(self, x: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """What the whole input x [T, B, *pre] drives at each step, and the first state: for a net with a time loop of its own,
 
-    def _raised(self, tape: _Tape, run: _Run, drive: Tensor) -> Tensor:
-        """theta [B, *unit] at a trial's start, from the unit that is always 1."""
-        axis = drive.dim() - rank(self.input)
-        one = drive.new_ones(()).expand(*drive.shape[:axis], 1, *drive.shape[axis + 1 :])
-        run.pre["threshold"] = one
-        return tape.send(run, "threshold", one[0])
+        s = layer.step(s, t, drive[t], recurrent=y), which is faster than to send each step's input by itself.
+        """
+        tape = _tape.get()
+        run = tape.run(self)
+        run.pre["input"] = x
+        drive = tape.send(run, "input", x)
+        return drive.unbind(0), self._first(tape, run, drive)
+
+    def step(
+        self, s: Mapping[str, Tensor], t: int, u: Tensor | None = None, /, **x: Tensor | None
+    ) -> dict[str, Tensor]:
+        """One instant, for a net with a time loop of its own: x[synapse], None where silent; returns the state with y.
+
+        u: what has been `received` already.
+        """
+        tape = _tape.get()
+        run = tape.run(self, again=t > 0 or u is not None)
+        run.u = [] if t == 0 else run.u
+        return self._advance(tape, run, s, t, u, x)
+
+    def _first(self, tape: _Tape, run: _Run, drive: Tensor) -> dict[str, Tensor]:
+        """The first state, theta [B, *unit] in it where there are thresholds: from the unit that is always 1."""
+        s = self.begin()
+        if self.back != self.others:
+            axis = drive.dim() - rank(self.input)
+            one = drive.new_ones(()).expand(*drive.shape[:axis], 1, *drive.shape[axis + 1 :])
+            run.pre["threshold"] = one
+            s["theta"] = tape.send(run, "threshold", one[0])
+        return s
 
     def begin(self) -> dict[str, Tensor]:
         """The first state: that of `start`, or none."""

@@ -15,6 +15,7 @@ from neurosim import figures
 from neurosim.figures_comparison import comparison
 from neurosim.recipes import CONTROLS, LINE_UP, TWINS
 from neurosim.recipes_attention import ATTENTION
+from neurosim.recipes_diehl_cook import DIEHL_COOK
 from neurosim.recipes_spiking import SPIKING as SPIKING_LINE_UP
 from neurosim.recipes_time import MADE, recurrent
 from neurosim.summary import FAMILIES
@@ -58,7 +59,7 @@ def lab(colour: str) -> np.ndarray:
 
 def test_every_recipe_has_its_own_look() -> None:
     styles = figures.looks(LINE_UP)
-    in_time = set(SPIKING_LINE_UP).union(ATTENTION, *(recurrent("delayed-xor", n) for n in MADE))
+    in_time = set(SPIKING_LINE_UP).union(DIEHL_COOK, ATTENTION, *(recurrent("delayed-xor", n) for n in MADE))
     assert set(figures.LOOKS) == set(LINE_UP) | in_time and list(styles)[0] == "backprop"
     assert len({s.colour for s in figures.looks(figures.LOOKS).values()}) == len(figures.LOOKS)
     assert styles["backprop"].colour == "#000000" and styles["frozen"].line == "--"

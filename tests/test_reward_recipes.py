@@ -45,7 +45,7 @@ def test_the_line_up_is_what_it_was_and_the_group_stands_beside_it():
 
 def test_a_name_is_looked_up_among_those_of_the_network():
     assert [r.name for r in line_up("reward-stdp,frozen", "digits", "spiking-mlp")] == ["reward-stdp", "frozen"]
-    with pytest.raises(click.UsageError, match="rule 'reward-stdp' is for spiking-mlp, not for mlp: see"):
+    with pytest.raises(click.UsageError, match="rule 'reward-stdp' is for spiking-mlp, spiking-cnn, not for mlp: see"):
         line_up("reward-stdp", "digits", "mlp")
 
 

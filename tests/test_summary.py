@@ -15,6 +15,7 @@ from neurosim import report
 from neurosim.compare import Cell
 from neurosim.recipes import CONTROLS, LINE_UP, RECIPES, TWINS
 from neurosim.recipes_attention import ATTENTION
+from neurosim.recipes_diehl_cook import DIEHL_COOK
 from neurosim.recipes_spiking import SPIKING
 from neurosim.recipes_time import MADE, recurrent
 from neurosim.summary import (
@@ -181,7 +182,7 @@ def test_two_manifests_on_the_command_line(tmp_path: Path, capsys: pytest.Captur
 # ---------------------------------------------------------------------------------------------- order and families
 def test_every_recipe_has_one_family() -> None:
     members = [slug for slugs in FAMILIES.values() for slug in slugs]
-    known = set(LINE_UP).union(SPIKING, ATTENTION, *(recurrent("delayed-xor", n) for n in MADE))
+    known = set(LINE_UP).union(SPIKING, DIEHL_COOK, ATTENTION, *(recurrent("delayed-xor", n) for n in MADE))
     assert len(members) == len(set(members)) and set(members) == known
 
 

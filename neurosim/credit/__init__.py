@@ -15,6 +15,7 @@ from neurosim.credit.feedback import (
     own_step,
     pooled,
 )
+from neurosim.credit.labels import Labelled, vote
 from neurosim.credit.local import Autoencoder, LayerLocal
 from neurosim.credit.perturbation import NodePerturbation, WeightPerturbation
 from neurosim.credit.predictive import FixedPrediction, Predictive, PredictiveErrors
@@ -26,8 +27,8 @@ from neurosim.credit.two_trials import ContrastiveDivergence, ForwardForward
 __all__ = [
     "Autoencoder", "Backprop", "BlockFeedback", "BlockLocal", "Broadcast", "BurstCredit", "ContrastiveDivergence",
     "Critic", "DeltaRule", "DirectFeedback", "Equilibrium", "FeedbackAlignment", "FixedPrediction", "ForwardForward",
-    "KolenPollack", "LayerLocal", "LearnedBroadcast", "MeanReward", "NoCredit", "NodePerturbation", "NoisyReward",
+    "KolenPollack", "Labelled", "LayerLocal", "LearnedBroadcast", "MeanReward", "NoCredit", "NodePerturbation", "NoisyReward",
     "Predictive", "PredictiveErrors", "PulsedReward", "RawReward", "SampledAnswers", "SampledReward", "Shuffled",
     "SignSymmetric", "Signal", "SymmetricBroadcast", "TargetPropagation", "TiedFeedback", "Unmodulated",
-    "WeightPerturbation", "Wireless", "minus_loss", "own_step", "pooled",
+    "WeightPerturbation", "Wireless", "minus_loss", "own_step", "pooled", "vote",
 ]  # fmt: skip

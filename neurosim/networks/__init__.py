@@ -9,13 +9,16 @@ from functools import partial
 from torch import nn
 
 from neurosim.networks.cnn import cnn
+from neurosim.networks.diehl_cook import diehl_cook
 from neurosim.networks.mlp import mlp
 from neurosim.networks.recurrent import EVIDENCE, lsnn, lstm, rnn
+from neurosim.networks.spiking_cnn import spiking_cnn
 from neurosim.networks.spiking_mlp import spiking_mlp
 from neurosim.networks.transformer import transformer
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "mlp": mlp, "cnn": cnn, "rnn": rnn, "lstm": lstm, "lsnn": lsnn, "spiking-mlp": spiking_mlp,
+    "spiking-cnn": spiking_cnn, "diehl-cook": diehl_cook,
     "transformer": transformer,
 }  # fmt: skip
 OF_TASK: dict[tuple[str, str], Callable[..., nn.Module]] = {  # where a task wants other sizes or neurons
@@ -32,4 +35,6 @@ def network_for(task: str, network: str) -> Callable[..., nn.Module]:
     return OF_TASK.get((task, network), NETWORKS[network])
 
 
-__all__ = ["NETWORKS", "cnn", "lsnn", "lstm", "mlp", "network_for", "rnn", "spiking_mlp", "transformer"]
+__all__ = [
+    "NETWORKS", "cnn", "diehl_cook", "lsnn", "lstm", "mlp", "network_for", "rnn", "spiking_cnn", "spiking_mlp", "transformer",
+]  # fmt: skip

@@ -37,18 +37,19 @@ class Counts(nn.Module):
         return y.sum(0).unflatten(-1, (-1, self.population)).mean(-1)
 
 
-def contrast(m: nn.Linear) -> nn.Linear:
+def contrast(m: nn.Module) -> nn.Module:
     """Each neuron's weights less their mean: it answers to where its input is, not to how much there is."""
     with torch.no_grad():
-        m.weight.sub_(m.weight.mean(1, keepdim=True))
+        m.weight.sub_(m.weight.flatten(1).mean(1).reshape(-1, *[1] * (m.weight.dim() - 1)))
     return m
 
 
-def rivals(n: int, inhibition: float) -> nn.Linear:
-    """-inhibition / n from every other neuron of the layer."""
-    m = nn.Linear(n, n, bias=False)
+def rivals(synapse: nn.Module, inhibition: float) -> nn.Module:
+    """-inhibition / n from every other of the n neurons of the layer; of a convolution, of the place."""
+    n = synapse.weight.shape[0]
+    m = nn.Linear(n, n, bias=False) if isinstance(synapse, nn.Linear) else nn.Conv2d(n, n, 1, bias=False)
     with torch.no_grad():
-        m.weight.fill_(-inhibition / n).fill_diagonal_(0.0)
+        m.weight.copy_((-inhibition / n * (1 - torch.eye(n))).reshape(m.weight.shape))
     return m
 
 
@@ -87,9 +88,15 @@ def spiking_mlp(
     parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten(2))
     for k, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
         synapse = contrast(dense(a, b, gain))
-        parts[f"hidden{k}"] = Layer(synapse, neuron, lateral=rivals(b, inhibition), threshold=raised(synapse))
-    parts["readout"] = Layer(even(dense(sizes[-1], outputs * population), READOUT / sizes[-1]), neuron)
-    parts["counts"] = Counts(population)
-    net = nn.Sequential(parts)
+        parts[f"hidden{k}"] = Layer(synapse, neuron, lateral=rivals(synapse, inhibition), threshold=raised(synapse))
+    return read_by_populations(parts, sizes[-1], outputs, population, neuron)
+
+
+def read_by_populations(
+    parts: OrderedDict[str, nn.Module], n: int, outputs: int, population: int, neuron: LIF
+) -> nn.Sequential:
+    """The net of these parts, whose n last neurons are read by so many spiking neurons a class."""
+    readout = Layer(even(dense(n, outputs * population), READOUT / n), neuron)
+    net = nn.Sequential(OrderedDict([*parts.items(), ("readout", readout), ("counts", Counts(population))]))
     net.fixed = FIXED
     return net

@@ -10,7 +10,7 @@ from neurosim.plasticity import Rule
 from neurosim.rules.bcm import BCM
 from neurosim.rules.clopath import Clopath
 from neurosim.rules.companions import FiringRate, Sum
-from neurosim.rules.competitive import SoftHebb, Winners
+from neurosim.rules.competitive import ClassMean, SoftHebb, Winners
 from neurosim.rules.eprop import EProp, EPropOnline
 from neurosim.rules.goodness import Goodness
 from neurosim.rules.gradient import Gradient, Perturbed
@@ -43,6 +43,7 @@ ALL: dict[str, Rule] = {
     "softhebb": SoftHebb(),
     "winner-take-all": Winners(1),
     "k-winners": Winners(3),
+    "class-mean": ClassMean(),
     "goodness": Goodness(),
     "rewarded-hebb": RewardedHebb(),
     "neuron-normalised": NeuronNormalised(Hebb()),
@@ -71,8 +72,8 @@ ALL: dict[str, Rule] = {
 }
 
 __all__ = [
-    "ALL", "BCM", "Clopath", "EProp", "EPropOnline", "FiringRate", "Gated", "Goodness", "Gradient", "Hebb", "Miconi",
-    "NeuronNormalised", "Oja", "PFISTER_GERSTNER", "Perturbed", "Power", "RFLO", "RewardedHebb", "Sanger", "SoftHebb",
-    "SpikeRule", "Sum", "Term", "Threshold", "Trace", "TraceRule", "Winners", "bcm_from_triplet", "homeostatic_triplet",
-    "inhibitory", "morrison", "multiplicative", "pair", "symmetric", "triplet", "van_rossum",
+    "ALL", "BCM", "ClassMean", "Clopath", "EProp", "EPropOnline", "FiringRate", "Gated", "Goodness", "Gradient", "Hebb",
+    "Miconi", "NeuronNormalised", "Oja", "PFISTER_GERSTNER", "Perturbed", "Power", "RFLO", "RewardedHebb", "Sanger",
+    "SoftHebb", "SpikeRule", "Sum", "Term", "Threshold", "Trace", "TraceRule", "Winners", "bcm_from_triplet",
+    "homeostatic_triplet", "inhibitory", "morrison", "multiplicative", "pair", "symmetric", "triplet", "van_rossum",
 ]  # fmt: skip

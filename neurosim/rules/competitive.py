@@ -58,3 +58,17 @@ class Winners:
         least = u.topk(k, dim=units).values.amin(units, keepdim=True)
         q = ((u >= least) & (u > 0)).to(u.dtype)
         return outer(rec, x, q) - per_unit(rec, q) * w
+
+
+@dataclass(frozen=True)
+class ClassMean:
+    """dW = credit (x) x - credit w,   credit = 1 for the class that is shown, 0 for others:   w_k -> the mean of its inputs.
+
+    The class that is shown wins, whatever the units answer: supervised competitive learning. With SGD at rate r a class's mean
+    is over about 1 / r batches' samples of that class, each counted as its share of the batch.
+    """
+
+    reads: frozenset[str] = claims("pre", "credit", "weight")
+
+    def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
+        return outer(rec, rec.pre, third["credit"]) - per_unit(rec, third["credit"]) * rec.weight

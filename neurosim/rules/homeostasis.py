@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from neurosim.plasticity import Record, claims, per_unit
+from neurosim.plasticity import Record, claims, column, unit_mean
 from neurosim.record import positive
 from neurosim.rules.bcm import BCM
 from neurosim.rules.spike_rule import SpikeRule, Term, Trace
@@ -67,9 +67,10 @@ def homeostatic_triplet(
 class Threshold:
     """dtheta_i = sum_t (y_i[t] - f0 dt):   a neuron above the rate f0 becomes harder to excite, one below it easier.
 
-    On a layer's `threshold` synapse, whose one pre unit is always 1. f0 `target` in Hz; 0: thresholds only grow, by as much a
-    spike as the rate of learning says. Sources: Querlioz, Bichler, Dollfus & Gamrat 2013, IEEE Trans Nanotechnol 12:288;
-    growth alone: Diehl & Cook 2015, Front Comput Neurosci 9:99. ValueError for a target that is negative.
+    On a layer's `threshold` synapse, whose one pre unit is always 1; of a convolution y_i is the mean over places. f0 `target`
+    in Hz; 0: thresholds only grow, by as much a spike as the rate of learning says. Sources: Querlioz, Bichler, Dollfus &
+    Gamrat 2013, IEEE Trans Nanotechnol 12:288; growth alone: Diehl & Cook 2015, Front Comput Neurosci 9:99. ValueError for a
+    target that is negative.
     """
 
     target: float = 10.0
@@ -82,7 +83,9 @@ class Threshold:
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         if rec.dt is None:
             raise ValueError("dt: given None, but a rate in Hz needs Batch(dt=...) in ms per step")
-        return per_unit(rec, rec.post - self.target * rec.dt / 1000).expand_as(rec.weight)
+        T, B = rec.post.shape[:2]
+        off = unit_mean(rec, rec.post).flatten() - self.target * rec.dt / 1000
+        return T * B * column(rec, off).expand_as(rec.weight)
 
 
 class Drift(NamedTuple):

@@ -1,10 +1,12 @@
 """The tasks that come with the package, by name: `TASKS[name](data)` -> Task. Your own data: `Task.from_arrays`."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from neurosim.tasks.base import Split, Task, cross_entropy
+from neurosim.tasks.coding import EvenPoissonCode
 from neurosim.tasks.images import digits, fashion, mnist, read_idx
 from neurosim.tasks.masked import Masked, masked_text
 from neurosim.tasks.memory import delayed_xor, evidence, store_recall
@@ -19,7 +21,7 @@ DELAYED = {"delayed-xor": delayed_xor, "store-recall": store_recall, "evidence":
 FOUND = {"recall": recall, "induction": induction}  # drawn; what is asked is to be found in the sequence
 TASKS: dict[str, Callable[..., Any]] = {**STORED, **DELAYED, **FOUND, "text": text, "masked-text": masked_text}
 
-SPIKING = ("spiking-mlp",)  # networks that are shown spike trains
+SPIKING = ("spiking-mlp", "spiking-cnn", "diehl-cook")  # networks that are shown spike trains
 IN_TIME = ("rnn", "lstm", "lsnn", "transformer")  # networks that are shown sequences
 
 
@@ -66,6 +68,9 @@ def shown_to(network: str, task: Any, patch: int | None = None) -> Any:
         return rows(task, repeat=5, dt=1.0, patch=patch)
     if network in IN_TIME:
         return rows(task, patch=patch)
+    if network == "diehl-cook":  # its published trial, and rates at which few inputs drive it as many do
+        few = math.prod(task.shape) < 256
+        return spike_trains(task, 250, code=EvenPoissonCode(30.0 if few else 10.0))
     return spike_trains(task) if network in SPIKING else task
 
 

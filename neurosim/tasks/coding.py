@@ -39,9 +39,45 @@ class PoissonCode:
         positive(top=self.top)
 
     def __call__(self, x: Tensor, steps: int, dt: float, generator: torch.Generator) -> Tensor:
-        p = -torch.expm1(-self.top * x * dt / 1000)
-        u = torch.rand(steps, *p.shape, generator=generator, device=p.device, dtype=p.dtype)
-        return (u < p).to(p.dtype)
+        return poisson(self.top * x, steps, dt, generator)
+
+
+@dataclass(frozen=True)
+class EvenPoissonCode:
+    """As `PoissonCode` with rate = mean x / <x>,  <x> over the sample: every image drives its inputs alike, at `mean` Hz.
+
+    Diehl & Cook's rates suit thin digits; fuller images want fewer spikes a pixel. ValueError for a mean that is not positive.
+    """
+
+    mean: float = 10.0
+
+    def __post_init__(self) -> None:
+        positive(mean=self.mean)
+
+    def __call__(self, x: Tensor, steps: int, dt: float, generator: torch.Generator) -> Tensor:
+        level = x.flatten(1).mean(1).clamp(min=1e-12).reshape(-1, *[1] * (x.dim() - 1))
+        return poisson(self.mean * x / level, steps, dt, generator)
+
+
+FEW = 0.05  # spikes a step and unit, below which they are drawn one by one
+
+
+def poisson(rate: Tensor, steps: int, dt: float, generator: torch.Generator) -> Tensor:
+    """rate [B, *in] in Hz -> [T, B, *in] of 0 and 1:  P(1) = 1 - exp(-rate dt), each step for itself.
+
+    Where spikes are few they are drawn as the events of the process, their number and then their times: the same law, and
+    less than a tenth of the work.
+    """
+    expected = rate * dt / 1000
+    if expected.mean() >= FEW:
+        u = torch.rand(steps, *rate.shape, generator=generator, device=rate.device, dtype=rate.dtype)
+        return (u < -torch.expm1(-expected)).to(rate.dtype)
+    events = torch.poisson(expected * steps, generator=generator).long().flatten()
+    at = torch.repeat_interleave(torch.arange(len(events), device=rate.device), events)
+    when = torch.randint(steps, at.shape, generator=generator, device=rate.device)
+    y = torch.zeros(steps, *rate.shape, device=rate.device, dtype=rate.dtype)
+    y.view(-1)[when * len(events) + at] = 1
+    return y
 
 
 @dataclass(frozen=True)
@@ -82,6 +118,6 @@ class CurrentCode:
         return (self.gain * x).expand(steps, *x.shape)
 
 
-CODES = {"poisson": PoissonCode, "latency": LatencyCode, "current": CurrentCode}
+CODES = {"poisson": PoissonCode, "even-poisson": EvenPoissonCode, "latency": LatencyCode, "current": CurrentCode}
 
-__all__ = ["CODES", "Code", "CurrentCode", "LatencyCode", "PoissonCode"]
+__all__ = ["CODES", "Code", "CurrentCode", "EvenPoissonCode", "LatencyCode", "PoissonCode"]

@@ -1,0 +1,89 @@
+"""Recipes of Diehl & Cook's network: who learns between the inputs and the excitatory neurons, and what reads these.
+
+    triplet-stdp         their rule, summed over the batch; each neuron has the class it answers most to, neurons vote
+    stdp                 pair STDP instead, nearest spikes, with the same readout
+    triplet-stdp-delta   their rule, and a linear readout of spike counts by the delta rule
+    regulated            thresholds grow, synapses stay as drawn; neurons vote
+    frozen               nothing but a readout by the delta rule: the control
+    frozen-labelled      nothing but the classes of neurons
+
+The published values but for the sum over a batch: one image at a time they are the authors'. Weights stay in 0 .. 1, a neuron's
+incoming ones are scaled to one sum after each batch, thresholds grow by .05 mV a spike of any image in it. None of these
+values is searched; the rate of the delta rule is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor, nn
+from torch.optim import SGD, Adam
+
+from neurosim.credit import DeltaRule, Labelled, vote
+from neurosim.networks.diehl_cook import EXCITATORY, total_of
+from neurosim.plasticity import Batch, Credit, Gradient, Recipe, Rule, forward, steady
+from neurosim.recipes_families import Entry, Space, Values
+from neurosim.rules import ClassMean, SpikeRule, Threshold, pair, triplet
+
+AUTHORS = replace(
+    triplet(A2_minus=1e-4, A3_plus=1e-2, tau_plus=20.0, tau_minus=20.0, tau_y=40.0, nearest=True), forget=True
+)
+PAIR = replace(pair(A_plus=1e-2, A_minus=1e-4, nearest=True), forget=True)
+BATCH = 32  # images, over which dW is summed: the mean times so many
+LABELS = 0.3  # rate of class means: over some thirty batches
+READOUT: Space = {"readout": (1e-4, 1e-1)}
+
+
+def bounded(name: str, weight: Tensor) -> Tensor:
+    """Excitatory weights in 0 .. 1, each neuron's scaled to one sum."""
+    if name != "excitatory.input":
+        return weight
+    w = weight.clamp(0, 1)
+    return w * (total_of(w.shape[1]) / w.sum(1, keepdim=True))
+
+
+def by_activity(
+    name: str,
+    rule: SpikeRule | None,
+    thresholds: Rule | None = Threshold(0.0),
+    readout: Rule = ClassMean(),
+    credit: Credit = Labelled(),
+    predict: Callable[[nn.Module, Batch], Tensor] = vote,
+    batch: int = BATCH,
+) -> Entry:
+    """`batch`: how many images' dW are summed."""
+
+    def make(v: Values, convolutional: bool) -> Recipe:
+        by_error = isinstance(readout, Gradient)
+        rates = {
+            "excitatory.threshold": batch * EXCITATORY.theta_plus,
+            "readout.*": v["readout"] if by_error else LABELS,
+            "*": float(batch),
+        }
+        rules = {"excitatory.input": rule, "excitatory.threshold": thresholds, "readout.*": readout, "*": None}
+        optimizers = {"readout.*": Adam if by_error else SGD, "*": SGD}
+        return Recipe(
+            name,
+            rules,
+            credit,
+            rates,
+            optimizers,
+            project=bounded,
+            predict=predict,
+            schedule=steady,
+        )
+
+    return Entry(make, READOUT if isinstance(readout, Gradient) else {}, {"readout": 1e-3})
+
+
+delta = partial(by_activity, readout=Gradient(), credit=DeltaRule(), predict=forward)
+DIEHL_COOK: dict[str, Entry] = {
+    "triplet-stdp": by_activity("triplet-stdp", AUTHORS),
+    "stdp": by_activity("stdp", PAIR),
+    "triplet-stdp-delta": delta("triplet-stdp-delta", AUTHORS),
+    "regulated": by_activity("regulated", None),
+    "frozen": delta("frozen", None, None),
+    "frozen-labelled": by_activity("frozen-labelled", None, None),
+}
