@@ -93,12 +93,14 @@ def build(net: Network) -> Ready:
 def rest(net: Network) -> None:
     """What is kept of the past, as before the first run."""
     ready = net.made()
-    cells, first, z, signal = ready.cells, neurons(net), ready.decays.z.reshape(-1), ready.gates.signal
-    blocks = [(p["start"] // BLOCK, (p["start"] + padded(p["n"])) // BLOCK) for p in cells.population
-              if p["kind"] == arrays.HOMEOSTATIC]  # fmt: skip
-    for a, b in blocks:
-        first.x[a:b] = cells.x[a:b]  # a threshold that was learned stays
-    cells.v[:], cells.x[:], cells.last[:], cells.count[:] = first.v, first.x, first.last, 0
+    cells, z, signal = ready.cells, ready.decays.z.reshape(-1), ready.gates.signal
+    for p, here in zip(net.populations, cells.population, strict=True):
+        v, x = first_state(p, kind_of(p.neuron, net.dt), net.dtype)
+        at = slice(int(here["start"]), int(here["start"]) + padded(p.n))
+        cells.v.reshape(-1)[at] = v
+        if here["kind"] != arrays.HOMEOSTATIC:  # a threshold that was learned stays
+            cells.x.reshape(-1)[at] = x
+    cells.last[:], cells.count[:] = LONG_AGO, 0
     cells.population["held_first"], cells.population["held_count"] = 0, 0
     z[:], ready.gates.e[:], ready.tally[:], ready.clock[1] = 0, 0, 0, 0
     for at, size, start in ready.starts:
@@ -109,6 +111,19 @@ def rest(net: Network) -> None:
 def longest(net: Network) -> int:
     """The longest delay, in steps."""
     return max((int(d.max()) for q in net.projections for d in (q.axonal, q.dendritic)), default=1)
+
+
+LONG_AGO = -(1 << 40)  # the step of a last spike before any
+
+
+def first_state(p: Any, kind: Any, F: type) -> tuple[Any, Any]:
+    """v and x of a population before its first step, [padded n]."""
+    v, x = np.full(padded(p.n), kind.v, F), np.full(padded(p.n), kind.x, F)
+    if p.first_v is not None:
+        v[: p.n] = p.first_v
+        if kind.kind == arrays.IZHIKEVICH:
+            x[: p.n] = p.neuron.b * v[: p.n]
+    return v, x
 
 
 def neurons(net: Network) -> arrays.Cells:
@@ -122,11 +137,7 @@ def neurons(net: Network) -> arrays.Cells:
     for p, s, here in zip(net.populations, start, table, strict=False):
         kind, at = kind_of(p.neuron, dt), slice(s, s + p.n)
         par[p.index, : len(kind.par)], par[p.index, 11] = kind.par, kind.jump
-        v[s : s + padded(p.n)], x[s : s + padded(p.n)] = kind.v, kind.x
-        if p.first_v is not None:
-            v[at] = p.first_v
-            if kind.kind == arrays.IZHIKEVICH:
-                x[at] = p.neuron.b * v[at]
+        v[s : s + padded(p.n)], x[s : s + padded(p.n)] = first_state(p, kind, F)
         drive[at] = p.first_drive
         if kind.kind == arrays.POISSON:
             chance[at] = -np.expm1(-p.first_drive * dt / 1000)
@@ -141,7 +152,7 @@ def neurons(net: Network) -> arrays.Cells:
     blocks = (-1, BLOCK)
     return arrays.Cells(
         table, par, drive.reshape(blocks), v.reshape(blocks), x.reshape(blocks), np.zeros_like(v).reshape(blocks),
-        np.full(v.size, -(1 << 40), np.int64), np.zeros(v.size, np.uint32), chance, np.zeros((0, 0), np.int32),
+        np.full(v.size, LONG_AGO, np.int64), np.zeros(v.size, np.uint32), chance, np.zeros((0, 0), np.int32),
         np.zeros((0, 0), np.int64), steps.whole(), units.whole(),
     )  # fmt: skip
 

@@ -61,6 +61,40 @@ THRESHOLD, RESET, DRIVE, OWN = 0, 1, 2, 3  # in par; the neuron's own constants 
 
 
 @compiled
+def series(F: Any) -> Any:
+    """What `falls` computes with, as numbers of that type: others would make all of it double."""
+    return (
+        F(1 / 32), F(2), F(1 / 3628800), F(1 / 362880), F(1 / 40320), F(1 / 5040), F(1 / 720), F(1 / 120), F(1 / 24), F(1 / 6),
+        F(1 / 2), F(1),
+    )  # fmt: skip
+
+
+@compiled
+def falls(x: Any, c: Any) -> Any:
+    """exp(-x) - 1 for x >= 0, to a few units in its last place:  the series at x / 32, then five times m <- m (2 + m).
+
+    It vectorises, where the library's function takes four times as long. From x = 64 on it is -1.
+    """
+    y = x * c[0]
+    y = y if y < c[1] else c[1]
+    p = c[3] - y * c[2]
+    p = c[4] - y * p
+    p = c[5] - y * p
+    p = c[6] - y * p
+    p = c[7] - y * p
+    p = c[8] - y * p
+    p = c[9] - y * p
+    p = c[10] - y * p
+    m = -y * (c[11] - y * p)
+    m *= c[1] + m
+    m *= c[1] + m
+    m *= c[1] + m
+    m *= c[1] + m
+    m *= c[1] + m
+    return m
+
+
+@compiled
 def gather(current: Any, drive: Any, factor: Any) -> None:
     """The constant drive, before the channels."""
     for b in range(current.shape[0]):
@@ -108,7 +142,7 @@ def conductance(v: Any, g_n: Any, g_e: Any, g_i: Any, s_e: Any, s_i: Any, drive:
     par: g_L, g_L E_L + I, E_e, E_i, dt/C, nmda, exp(-dt/tau_nmda).
     """
     threshold, g_L, base, E_e, E_i = par[THRESHOLD], par[OWN], par[OWN + 1], par[OWN + 2], par[OWN + 3]
-    per_g, nmda, kept_n = par[OWN + 4], par[OWN + 5], par[OWN + 6]
+    per_g, nmda, kept_n, c = par[OWN + 4], par[OWN + 5], par[OWN + 6], series(par.dtype.type)
     for b in range(v.shape[0]):
         above = np.int32(0)
         for k in range(BLOCK):
@@ -117,7 +151,7 @@ def conductance(v: Any, g_n: Any, g_e: Any, g_i: Any, s_e: Any, s_i: Any, drive:
             e += nmda * (slow - e)
             g = g_L + e + i
             v_inf = (base + drive[b, k] + e * E_e + i * E_i) / g
-            new = v_inf + (v[b, k] - v_inf) * math.exp(-per_g * g)
+            new = v[b, k] + (v[b, k] - v_inf) * falls(per_g * g, c)
             v[b, k] = new
             above += np.int32(new > threshold)
         flags[b] = above
@@ -127,14 +161,14 @@ def conductance(v: Any, g_n: Any, g_e: Any, g_i: Any, s_e: Any, s_i: Any, drive:
 def homeostatic(v: Any, theta: Any, g_e: Any, g_i: Any, s_e: Any, s_i: Any, drive: Any, par: Any, flags: Any) -> None:
     """The same without nmda, a spike above threshold + theta; par: g_L, g_L E_L + I, E_e, E_i, dt/C, exp(-dt/tau_theta)."""
     threshold, g_L, base, E_e, E_i = par[THRESHOLD], par[OWN], par[OWN + 1], par[OWN + 2], par[OWN + 3]
-    per_g, kept_theta = par[OWN + 4], par[OWN + 5]
+    per_g, kept_theta, c = par[OWN + 4], par[OWN + 5], series(par.dtype.type)
     for b in range(v.shape[0]):
         above = np.int32(0)
         for k in range(BLOCK):
             e, i = s_e * g_e[b, k], s_i * g_i[b, k]
             g = g_L + e + i
             v_inf = (base + drive[b, k] + e * E_e + i * E_i) / g
-            new = v_inf + (v[b, k] - v_inf) * math.exp(-per_g * g)
+            new = v[b, k] + (v[b, k] - v_inf) * falls(per_g * g, c)
             theta[b, k] = kept_theta * theta[b, k]
             v[b, k] = new
             above += np.int32(new > threshold + theta[b, k])
