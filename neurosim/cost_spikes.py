@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from neurosim.cost import ADD_PJ, MAC_PJ
 from neurosim.plasticity import Batch, Record, play, rank
-from neurosim.synapses import send
+from neurosim.synapses import Others, send
 from neurosim.traces import is_train
 
 ENERGY_NOTE = (
@@ -45,6 +45,9 @@ def measure(net: nn.Module, batch: Batch) -> dict[str, float]:
     for n, r in trial.records.items():
         if n.endswith(".threshold"):
             continue  # no transmission: it sets where a neuron fires
+        if type(r.synapse) is Others:
+            operations += float(r.pre.sum()) * (r.pre.shape[-1] - 1)
+            continue
         there = (r.weight != 0).to(r.pre.dtype)
         if in_time(r, r.pre) and is_train(r.pre):
             operations += float(send(r.synapse, r.pre, there).sum())

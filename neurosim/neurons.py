@@ -101,10 +101,14 @@ def decay(tau: float, dt: float | None) -> float:
     return math.exp(-dt / tau)
 
 
-def surrogate_spike(x: Tensor, height: float = 0.3) -> Tensor:
-    """H(x), with psi = height max(0, 1 - |x|) as its derivative (Bellec et al. 2020), written as a straight-through."""
+def surrogate_spike(x: Tensor, height: float = 0.3, scale: float = 1.0) -> Tensor:
+    """H(x), with psi = height max(0, 1 - |x / scale|) as its derivative in x / scale (Bellec et al. 2020), written as a
+
+    straight-through.
+    """
     if not (x.requires_grad and torch.is_grad_enabled()):
         return x.sign().clamp_(min=0)  # faster than a comparison, whose result is of another type
+    x = x / scale
     psi = height * (1 - x.detach().abs()).clamp(min=0)
     return (x.detach() > 0).to(x.dtype) + psi * (x - x.detach())
 

@@ -81,6 +81,12 @@ def response(tau_m: float, tau_syn: float, dt: float) -> float:
     return decay(tau_syn, dt) * dt / tau_m * (math.expm1(x) / x if x else 1.0)
 
 
+def parted(u: Tensor) -> tuple[Tensor, Tensor]:
+    """(excitation, inhibition), both at least 0, by the sign of u."""
+    u_e = u.clamp(min=0)
+    return u_e, u_e - u
+
+
 @dataclass(frozen=True)
 class LIF:
     """Leaky integrate-and-fire, current synapses.
@@ -121,7 +127,7 @@ class LIF:
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
         above = s["v"] - self.v_threshold - s["theta"] if "theta" in s else s["v"] - self.v_threshold
-        return surrogate_spike(above / (self.v_threshold - min(self.v_rest, self.v_reset)))
+        return surrogate_spike(above, scale=self.v_threshold - min(self.v_rest, self.v_reset))
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,7 @@ class ConductanceLIF:
         below_threshold(self, self.theta)
 
     def step(self, s: Mapping[str, Tensor], u: Any, dt: float | None) -> dict[str, Tensor]:
-        u_e, u_i = u if isinstance(u, tuple) else (u.clamp(min=0), (-u).clamp(min=0))
+        u_e, u_i = u if isinstance(u, tuple) else parted(u)
         dt = length(dt)
         refractory = steps_of(self.refractory, dt)
         v, held = reset(s, u_e, self.E_L, self.v_reset, refractory)
@@ -197,7 +203,7 @@ class ConductanceLIF:
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
         above = s["v"] - self.v_threshold - s.get("theta", 0.0)
-        return surrogate_spike(above / (self.v_threshold + self.theta - self.v_reset))
+        return surrogate_spike(above, scale=self.v_threshold + self.theta - self.v_reset)
 
 
 @dataclass(frozen=True)

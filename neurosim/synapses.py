@@ -25,7 +25,17 @@ class HasWeight(Protocol):
     def weight(self) -> Tensor: ...
 
 
-_RANK: dict[type, int] = {nn.Linear: 1, nn.Conv1d: 2, nn.Conv2d: 3}
+class Others(nn.Module):
+    """u_i = w sum_{j != i} x_j: one weight from every other unit of the layer. As an n x n matrix, but n sums; no rule."""
+
+    bias = None
+
+    def __init__(self, w: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((1, 1), float(w)))
+
+
+_RANK: dict[type, int] = {nn.Linear: 1, nn.Conv1d: 2, nn.Conv2d: 3, Others: 1}
 
 
 def rank(synapse: nn.Module) -> int:
@@ -33,12 +43,16 @@ def rank(synapse: nn.Module) -> int:
     try:
         return _RANK[type(synapse)]
     except KeyError:
-        raise ValueError(f"synapse: given {type(synapse).__name__}, allowed are Linear, Conv1d, Conv2d") from None
+        raise ValueError(
+            f"synapse: given {type(synapse).__name__}, allowed are Linear, Conv1d, Conv2d, Others"
+        ) from None
 
 
 def send(synapse: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """u = W x + b: [..., *pre] -> [..., *post], with the weight given, not the synapse's own."""
     r = rank(synapse)
+    if type(synapse) is Others:
+        return (x.sum(-1, keepdim=True) - x) * weight[0]
     if r == 1:
         return send_events(x, weight, bias) if sparse(x, weight) else F.linear(x, weight, bias)
     if x.dim() == r + 1:
@@ -78,6 +92,8 @@ def outer(rec: HasWeight, pre: Tensor, post: Tensor) -> Tensor:
     """
     m = rec.synapse
     r = rank(m)
+    if type(m) is Others:
+        raise ValueError("synapse: given Others, whose one weight learns by no rule, give it None")
     if r == 1:
         post, pre = post.flatten(0, -2), pre.flatten(0, -2)
         if sparse(post, pre.T):

@@ -31,14 +31,19 @@ def filtered(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
     return z
 
 
-def filtered_nearest(x: Tensor, a: float, start: Tensor | float = 0.0) -> Tensor:
-    """As `filtered`, but each spike sets z to x[t] instead of adding it: only the nearest spike counts."""
+def filtered_nearest(x: Tensor, a: float, start: Tensor | float = 0.0, bump: float | None = None) -> Tensor:
+    """As `filtered`, but each spike sets z to x[t] instead of adding it: only the nearest spike counts.
+
+    With a bump x is of 0 and 1, and a spike sets z to the bump, in less time.
+    """
     z = _room(x, a)
     z[0] = start
-    bump = x.to(z.dtype)
-    left = a * (1 - bump.sign().clamp_(min=0))  # of the last: nothing at a spike
-    for x_t, a_t, last, now in zip(bump.unbind(0), left.unbind(0), z[:-1].unbind(0), z[1:].unbind(0), strict=True):
-        torch.addcmul(x_t, last, a_t, out=now)
+    to = None if bump is None else z.new_full((), bump)
+    for x_t, last, now in zip(x.to(z.dtype).unbind(0), z[:-1].unbind(0), z[1:].unbind(0), strict=True):
+        if to is None:
+            torch.where(x_t > 0, x_t, a * last, out=now)
+        else:
+            torch.mul(last, a, out=now).lerp_(to, x_t)
     return z
 
 

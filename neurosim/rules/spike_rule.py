@@ -136,10 +136,13 @@ class SpikeRule:
         paths = {}
         for n, t in self.traces.items():
             if t.of in activity and n in read:
-                run = filtered_varying if t.clock else filtered_nearest if t.nearest else path
-                paths[n] = run(
-                    self._bumps(n, activity[t.of]), decays[n], z.get(n, 0.0), *((t.nearest,) if t.clock else ())
-                )
+                if t.nearest and not t.clock and t.of in ("pre", "post"):
+                    paths[n] = filtered_nearest(activity[t.of], decays[n], z.get(n, 0.0), t.bump)
+                else:
+                    run = filtered_varying if t.clock else filtered_nearest if t.nearest else path
+                    paths[n] = run(
+                        self._bumps(n, activity[t.of]), decays[n], z.get(n, 0.0), *((t.nearest,) if t.clock else ())
+                    )
                 z[n] = paths[n][-1]
         return Seen(self.traces, activity, paths, decays)
 
