@@ -48,11 +48,10 @@ def measure(net: nn.Module, batch: Batch) -> dict[str, float]:
         if type(r.synapse) is Others:
             operations += float(r.pre.sum()) * (r.pre.shape[-1] - 1)
             continue
-        there = (r.weight != 0).to(r.pre.dtype)
         if in_time(r, r.pre) and is_train(r.pre):
-            operations += float(send(r.synapse, r.pre, there).sum())
+            operations += float(send(r.synapse, r.pre, (r.weight != 0).to(r.pre.dtype)).sum())
         else:
-            macs += float(send(r.synapse, torch.ones_like(r.pre), there).sum())
+            macs += float(send(r.synapse, torch.ones_like(r.pre), torch.ones_like(r.weight)).sum())
     B = batch.size
     return {
         "spikes_per_sample": spikes / B,
