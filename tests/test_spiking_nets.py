@@ -153,7 +153,7 @@ def test_a_spiking_cnn_has_contrasts_of_one_length_and_rivals_at_a_place(side, f
     for layer, k in ((net.conv1, fan[0]), (net.conv2, fan[1])):
         w, lateral = layer.input.weight.flatten(1), layer.lateral.weight.flatten(1)
         assert w.shape[1] == k and w.sum(1).abs().max() < 1e-9
-        assert w.norm(dim=1).mean().item() == pytest.approx(math.sqrt(30), rel=0.25)
+        assert w.norm(dim=1).mean().item() == pytest.approx(math.sqrt(20), rel=0.25)
         assert (lateral.diagonal() == 0).all() and lateral[0, 1].item() == pytest.approx(-10 / len(w))
         assert not layer.threshold.weight.any()
     assert net.readout.input.weight.shape == (100, n)

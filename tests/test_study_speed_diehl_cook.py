@@ -19,7 +19,7 @@ PEER = os.environ.get("BINDSNET_PYTHON", "")
 ONE, MANY = 500, 2000
 CELLS = {
     (study.OURS, ONE): (5.0, 90.0, 0.5),  # 100 images a second
-    (study.OURS, MANY): (20.0, 60.0, 0.6),
+    (study.TENSORS, MANY): (80.0, 20.0, 0.6),  # 25
     (study.theirs(1, "intensity 128"), ONE): (1000.0, 40.0, 0.4),  # .5
     (study.theirs(1, "10 Hz"), ONE): (500.0, 20.0, 0.45),  # 1
     (study.theirs(32, "intensity 128"), MANY): (500.0, 30.0, 0.3),  # 4
@@ -80,7 +80,7 @@ def turned(monkeypatch, tmp_path):
     """(rows of one repetition, all that ours was given, the peer)."""
     peer, shown = Told(), []
     monkeypatch.setattr(study, "answered", peer.answer)
-    monkeypatch.setattr(study, "tensors_learn", lambda *given: (1.0, 60.0))
+    monkeypatch.setattr(study, "tensors", lambda *given: shown.append(given) or (0.5, 7.0, 0.25))
     monkeypatch.setattr(study, "ours", lambda *given: shown.append(given) or (1.0, 60.0, 0.75))
     return lambda: (study.turn(peer, tmp_path / "images.npz", images(), 3, (4, 8, 5)), shown, peer)
 
@@ -97,22 +97,21 @@ def test_both_sides_learn_and_are_tested_on_the_same_images(turned):
     assert peer.given["x"].shape == (8, 1, 28, 28) and peer.given["x"].max() > 100
     assert study.values(rows, study.theirs(1, "10 Hz"), 4, study.SPEED) == [2.0]
     assert study.values(rows, study.theirs(32, "10 Hz"), 8, study.SPEED) == [4.0]
-    assert study.values(rows, study.OURS, 8, study.TEST) == [0.75]
+    assert study.values(rows, study.OURS, 4, study.TEST) == [0.75]
+    assert study.values(rows, study.TENSORS, 8, study.SPEED) == [16.0]
+    assert study.values(rows, study.TENSORS, 8, study.SPIKES) == [7.0]
 
 
-def test_the_tensors_count_where_they_are_written(turned, monkeypatch):
-    def missing(x, labels, seed):
-        raise NotImplementedError
-
-    def learn(x, labels, seed):
-        assert x.shape == (8, 784) and labels.shape == (8,) and seed == 3
-        return 0.5, 7.0
-
-    for learns, speed, spikes in ((missing, [], []), (learn, [16.0], [7.0])):
-        monkeypatch.setattr(study, "tensors_learn", learns)
-        rows, _, _ = turned()
-        assert study.values(rows, study.TENSORS, 8, study.SPEED) == speed
-        assert study.values(rows, study.TENSORS, 8, study.SPIKES) == spikes
+def test_the_tensors_are_timed_learn_and_are_tested(monkeypatch):
+    monkeypatch.setattr(study, "N", 20)
+    monkeypatch.setattr(study, "BATCH", 4)
+    torch.set_default_dtype(torch.float32)
+    split = images().split(0)
+    x, test = split.train_x.flatten(1).numpy()[:8], split.test_x.flatten(1).numpy()[:3]
+    found = [study.tensors(x, split.train_y.numpy()[:8], test, split.test_y.numpy()[:3], 0) for _ in range(2)]
+    (seconds, spikes, right), again = found
+    assert seconds > 0 and 1 < spikes < 20 * 50 and right in (0, *(pytest.approx(k / 3) for k in (1, 2, 3)))
+    assert again[1:] == (spikes, right)
 
 
 def test_the_peer_must_be_named_and_must_start(monkeypatch):
@@ -148,12 +147,12 @@ def test_speed_is_the_ratio_of_medians_to_the_faster_coding():
     assert holding(made_up())[name] == (100.0, True)
     assert holding(made_up({(study.OURS, ONE): (5.1, 90.0, 0.5)}))[name] == (98.04, False)
     assert holding(made_up({(study.theirs(1, "intensity 128"), ONE): (250.0, 40.0, 0.4)}))[name] == (50.0, False)
-    assert list(holding(made_up(), quick=True)) == [name]
+    assert list(holding(made_up(), quick=True)) == [name, name.replace("batch 1", "batch 32")]
 
 
 @pytest.mark.parametrize(("seconds", "got", "holds"), ((80.0, 5.0, True), (100.0, 4.0, False)))
 def test_the_tensors_are_held_to_their_target(seconds, got, holds):
-    rows = made_up({(study.TENSORS, MANY): (seconds, 20.0)})
+    rows = made_up({(study.TENSORS, MANY): (seconds, 20.0, 0.6)})
     assert holding(rows)["batch 32: ratio of medians, images per CPU second"] == (got, holds)
     assert study.draw(rows, {}).axes
 
@@ -165,7 +164,12 @@ def test_accuracy_is_compared_after_the_same_images_with_each_coding(batch, codi
     ours = 0.5 if batch == 1 else 0.6
     for got, failed in (
         (ours, []),
-        (ours + 0.02, [f"accuracy after {key[1]:,} images: {study.OURS}, no worse than {key[0]}"]),
+        (
+            ours + 0.02,
+            [
+                f"accuracy after {key[1]:,} images: {study.OURS if batch == 1 else study.TENSORS}, no worse than {key[0]}"
+            ],
+        ),
     ):
         rows = made_up({key: (*CELLS[key][:2], got)})
         assert [name for name, (_, holds) in holding(rows).items() if not holds] == failed

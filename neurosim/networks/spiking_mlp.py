@@ -16,7 +16,7 @@ from neurosim.spiking import LIF
 NEURON = LIF(tau_m=20.0, v_rest=0.0, v_threshold=1.0, v_reset=0.0, tau_syn=5.0)  # v in thresholds above rest
 READOUT = 15.0  # sum of an output neuron's weights at first
 FIXED = "lateral synapses"  # learn under no rule
-GAIN, INHIBITION = 30.0, 10.0  # of a hidden neuron: squared length of its weights at first, sum of its rivals'
+GAIN, INHIBITION = 20.0, 10.0  # of a hidden neuron: squared length of its weights at first, sum of its rivals'
 
 
 class Tally(nn.Module):

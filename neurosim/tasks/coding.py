@@ -1,6 +1,6 @@
 """How a number becomes spikes: rate (Poisson), latency (time to the first spike), or a current that is no spike at all.
 
-    code = PoissonCode(top=500.0);   x [B, *in] from 0 to 1  ->  code(x, steps, dt, generator) [T, B, *in]
+    code = PoissonCode(top=1000.0);   x [B, *in] from 0 to 1  ->  code(x, steps, dt, generator) [T, B, *in]
 
 Every code is a frozen value; only the Poisson code draws from the generator.
 """
@@ -33,7 +33,7 @@ class PoissonCode:
     ValueError for a top that is not positive.
     """
 
-    top: float = 500.0
+    top: float = 1000.0
 
     def __post_init__(self) -> None:
         positive(top=self.top)

@@ -62,5 +62,5 @@ def stream(split: Split, *key: int) -> torch.Generator:
 
 
 def spike_trains(task: Task, steps: int = 30, dt: float = 1.0, code: Code = PoissonCode()) -> SpikeTrains:
-    """The same task, its inputs coded in so many steps of dt ms; by default as Poisson trains, the brightest at 500 Hz."""
+    """The same task, its inputs coded in so many steps of dt ms; by default as Poisson trains, the brightest at 1,000 Hz."""
     return SpikeTrains(**{f.name: getattr(task, f.name) for f in fields(task)}, steps=steps, dt=dt, code=code)
