@@ -161,14 +161,12 @@ def test_the_tensors_are_held_to_their_target(seconds, got, holds):
 @pytest.mark.parametrize("coding", ("intensity 128", "10 Hz"))
 def test_accuracy_is_compared_after_the_same_images_with_each_coding(batch, coding):
     key = study.theirs(batch, coding), ONE if batch == 1 else MANY
-    ours = 0.5 if batch == 1 else 0.6
+    ours, mine = (0.5, study.OURS) if batch == 1 else (0.6, study.TENSORS)
     for got, failed in (
         (ours, []),
         (
             ours + 0.02,
-            [
-                f"accuracy after {key[1]:,} images: {study.OURS if batch == 1 else study.TENSORS}, no worse than {key[0]}"
-            ],
+            [f"accuracy after {key[1]:,} images: {mine}, no worse than {key[0]}"],
         ),
     ):
         rows = made_up({key: (*CELLS[key][:2], got)})
