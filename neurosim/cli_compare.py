@@ -60,7 +60,7 @@ class Plan:
 @click.argument("task")
 @options(
     "network", "rules", "seeds", "epochs", "device", "data", "out", "json", "quick", "full", "workers", "dask", "fresh",
-    "checkpoints", "tuned", "first_seed", "delay", "corpus", "level", "patch",
+    "checkpoints", "tuned", "first_seed", "delay", "corpus", "level", "patch", "code",
 )  # fmt: skip
 def compare(
     task: str,
@@ -84,6 +84,7 @@ def compare(
     corpus: str | None,
     level: str | None,
     patch: int | None,
+    code: str | None,
 ) -> int:
     """Compare learning rules on TASK: the same first weights, the same batches.
 
@@ -107,12 +108,12 @@ def compare(
         for_network(nearest("network", network, NETWORKS), task)
         line_up(rules, task, network)  # a wrong name is told before data are read
     shown = task_of(task, data, delay, corpus, level)
-    own = any(v is not None for v in (delay, corpus, level, patch))  # of the task
+    own = any(v is not None for v in (delay, corpus, level, patch, code))  # of the task
     plain = not (rules or seeds or epochs or quick or data or tuned or first_seed or own)
     network = network or shown.network
     usual = plain and network == shown.network
-    shown = shown_to(network, shown, patch)
-    cut = delay if delay is not None else f"patch-{patch}" if patch else None
+    shown = shown_to(network, shown, patch, code)
+    cut = delay if delay is not None else f"patch-{patch}" if patch else code
     slug = f"{task}-{cut}" if cut is not None else shown.name if own else task
     chosen = line_up(rules, task, network, tuned)
     if quick:

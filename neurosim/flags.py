@@ -69,6 +69,11 @@ def options(*names: str) -> Callable[[Any], Any]:
             type=int,
             help="images in time or as tokens: squares of so many pixels a side, which must divide theirs",
         ),
+        "code": click.option(
+            "--code",
+            type=click.Choice(["poisson", "latency", "current"]),
+            help="images on networks that spike: rates, time to the first spike, or a current",
+        ),
         "checkpoints": click.option(
             "--checkpoints", type=path, help="save trained nets there, TASK-NETWORK-RECIPE-seedN.pt"
         ),

@@ -82,3 +82,24 @@ def test_a_spiking_net_is_shown_any_code():
             d.isfinite().all() for d in Learner(spiking_mlp(task.shape, 10), known, batch).updates(batch).values()
         )
     assert shown_to("spiking-mlp", digits()).code == PoissonCode()
+
+
+def test_a_spiking_net_is_shown_the_code_that_is_asked_for():
+    assert shown_to("spiking-mlp", digits(), code="latency").code == LatencyCode()
+    assert shown_to("diehl-cook", digits(), code="current").steps == 250
+    with pytest.raises(ValueError, match="code: given 'latency', but mlp is not shown spikes"):
+        shown_to("mlp", digits(), code="latency")
+
+
+def test_what_needs_spikes_says_so_of_a_current():
+    from neurosim.cell import run_cell
+    from neurosim.networks import spiking_mlp
+
+    torch.set_default_dtype(torch.float32)
+    task = shown_to("spiking-mlp", digits().limited(64, 20), code="current")
+    known = recipes_for("digits", "spiking-mlp")
+    cells = {n: run_cell(known[n], spiking_mlp, task, 0, 1) for n in ("surrogate-bptt", "stdp", "frozen")}
+    assert {n: c.status for n, c in cells.items()} == {"surrogate-bptt": "ok", "stdp": "unsupported", "frozen": "ok"}
+    assert "hidden1.input: pre is no train of spikes" in cells["stdp"].reason
+    # the image is multiplied at every step, rivals add spike by spike
+    assert cells["frozen"].cost["energy_predict"] > 4.6 * 30 * 64 * 300

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neurosim.neurons import decay
-from neurosim.plasticity import Record, rank
+from neurosim.plasticity import Record, Unsupported, rank
 from neurosim.traces import is_train
 
 FEW = 1 << 14  # numbers
@@ -40,7 +40,7 @@ def check_trains(rec: Record, reads: Collection[str]) -> None:
                 + (f"N = {n}" if r == 1 else f"{n} channels")
             )
         if name in reads and x.device.type == "cpu" and not spikes_only(x):
-            raise ValueError(f"{rec.name}: {name} is no train of spikes, it holds other numbers than 0 and 1")
+            raise Unsupported(f"{rec.name}: {name} is no train of spikes, it holds other numbers than 0 and 1")
     if rec.pre.shape[:2] != rec.post.shape[:2]:
         raise ValueError(
             f"{rec.name}: pre {list(rec.pre.shape)} and post {list(rec.post.shape)} differ in T or B, expected {axes}"

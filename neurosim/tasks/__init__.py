@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from neurosim.tasks.base import Split, Task, cross_entropy
-from neurosim.tasks.coding import EvenPoissonCode
+from neurosim.tasks.coding import CODES, EvenPoissonCode
 from neurosim.tasks.images import digits, fashion, mnist, read_idx
 from neurosim.tasks.masked import Masked, masked_text
 from neurosim.tasks.memory import delayed_xor, evidence, store_recall
@@ -48,11 +48,13 @@ def for_network(network: str, name: str) -> None:
         )
 
 
-def shown_to(network: str, task: Any, patch: int | None = None) -> Any:
+def shown_to(network: str, task: Any, patch: int | None = None, code: str | None = None) -> Any:
     """The task as a network of that name is shown it: images row by row or patch by patch, or as spike trains.
 
-    ValueError if it cannot be.
+    code: a name in `CODES`, with its usual values, for networks that spike. ValueError if it cannot be.
     """
+    if code is not None and network not in SPIKING:
+        raise ValueError(f"code: given {code!r}, but {network} is not shown spikes; {', '.join(SPIKING)} are")
     for_network(network, "masked-text" if isinstance(task, Masked) else "")
     if patch is not None and not (isinstance(task, Task) and network in IN_TIME):
         raise ValueError(
@@ -68,10 +70,12 @@ def shown_to(network: str, task: Any, patch: int | None = None) -> Any:
         return rows(task, repeat=5, dt=1.0, patch=patch)
     if network in IN_TIME:
         return rows(task, patch=patch)
+    if network not in SPIKING:
+        return task
+    steps, usual = 30, CODES["poisson"]()
     if network == "diehl-cook":  # its published trial, and rates at which few inputs drive it as many do
-        few = math.prod(task.shape) < 256
-        return spike_trains(task, 250, code=EvenPoissonCode(30.0 if few else 10.0))
-    return spike_trains(task) if network in SPIKING else task
+        steps, usual = 250, EvenPoissonCode(30.0 if math.prod(task.shape) < 256 else 10.0)
+    return spike_trains(task, steps, code=usual if code is None else CODES[code]())
 
 
 __all__ = [
