@@ -142,7 +142,9 @@ def run_cell(
             return Cell(**known, rows=rows, status="diverged", reason=f"its loss was not finite after epoch {epoch}",
                         seconds=seconds, init_hash=init, cost=paid)  # fmt: skip
     at_end(learner)
-    paid |= {} if tuning else cost_spikes.measure(learner.net, probe)  # as it answers now that it has learned
+    paid |= (
+        {} if tuning else cost_spikes.measure(learner.net, probe, hasattr(task, "code"))
+    )  # as it answers now that it has learned
     ends = {"init_hash": init, "batch_hash": batches.hexdigest()[:16], "each": each, "cost": paid}
     return Cell(**known, rows=rows, seconds=seconds, **ends)
 

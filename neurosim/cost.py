@@ -48,7 +48,7 @@ from torch.utils._pytree import tree_leaves
 
 from neurosim.credit.equilibrium import relax
 from neurosim.plasticity import Batch, Learner
-from neurosim.synapses import outer
+from neurosim.synapses import by_products, outer
 from neurosim.trial import play
 
 MULTIPLY_PJ = 3.7  # FP32 multiplication, 45 nm; Horowitz 2014, ISSCC: "Computing's energy problem"
@@ -114,11 +114,15 @@ def measure(learner: Learner, batch: Batch) -> Ledger:
     with torch.random.fork_rng(devices=on_gpu):
         twin = copy.deepcopy(learner)
         twin.step(batch)
-        with _Meter(twin) as training:
-            twin.step(batch)
-        twin.net.eval()
-        with _Meter(twin) as prediction:
-            twin.predict(batch)
+        token = by_products.set(True)  # what is counted does not depend on how many inputs are 0
+        try:
+            with _Meter(twin) as training:
+                twin.step(batch)
+            twin.net.eval()
+            with _Meter(twin) as prediction:
+                twin.predict(batch)
+        finally:
+            by_products.reset(token)
     answer = prediction.counts(batch.size)
     return Ledger(**training.counts(batch.size), predict=sum(answer.values(), Count()))
 
@@ -241,7 +245,7 @@ class _Meter(TorchDispatchMode):
 
     def _phase(self, to_weight: bool | None, given: Mapping[str, Any]) -> str:
         running = self._running()
-        if any(f.__code__ in running for f in SETTLING):
+        if any(inspect.unwrap(f).__code__ in running for f in SETTLING):
             return "relaxation"
         if to_weight or outer.__code__ in running:
             return "update"

@@ -24,10 +24,11 @@ ENERGY_NOTE = (
 )
 
 
-def measure(net: nn.Module, batch: Batch) -> dict[str, float]:
+def measure(net: nn.Module, batch: Batch, coded: bool = True) -> dict[str, float]:
     """spikes_per_sample (of the net's neurons; its input's only show in the operations), synaptic_operations, and
 
-    energy_predict in pJ, under the keys of the JSON files; {} where neither input nor neurons spike. Leaves the net's mode.
+    energy_predict in pJ, under the keys of the JSON files; {} where no neuron spikes, and the input was not `coded` as spikes
+    or currents. Leaves the net's mode.
     """
     if not batch.time or batch.dt is None:
         return {}
@@ -35,7 +36,7 @@ def measure(net: nn.Module, batch: Batch) -> dict[str, float]:
     with torch.no_grad():
         trial = play(net.eval(), batch)
     net.train(learning)
-    spikes, operations, macs, spiking = 0.0, 0.0, 0.0, is_train(batch.x)
+    spikes, operations, macs, spiking = 0.0, 0.0, 0.0, coded
     for layer in dict.fromkeys(r.layer for r in trial.records.values()):
         y = next(r for r in trial.records.values() if r.layer == layer)
         if in_time(y, y.post) and is_train(y.post):

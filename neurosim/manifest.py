@@ -33,7 +33,9 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
         if r.name in found:
             found[r.name]["prepared"], found[r.name]["as_drawn"] = report.prepared(r), as_drawn(r, learnable)
             paid = next((c.cost for c in cells if c.recipe == r.name and c.cost), {})
-            found[r.name] |= paid | spikes_of([c.cost for c in cells if c.recipe == r.name])
+            found[r.name] |= {k: v for k, v in paid.items() if k not in SPIKES} | spikes_of(
+                [c.cost for c in cells if c.recipe == r.name]
+            )
             right = average(found[r.name]["test"])
             if paid and plan.task.metric == "accuracy" and right > 0:
                 found[r.name] |= per_correct(paid, right)
@@ -66,8 +68,8 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
 
 def spikes_of(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """What spikes cost, the mean over seeds: nets that learned differently spike differently."""
-    keys = [k for k in SPIKES if all(k in c for c in costs)]
-    return {k: average([c[k] for c in costs]) for k in keys}
+    counted = [c for c in costs if all(k in c for k in SPIKES)]
+    return {k: average([c[k] for c in counted]) for k in SPIKES} if counted else {}
 
 
 def baselines_of(plan: Plan) -> dict[str, list[float]]:

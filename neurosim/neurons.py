@@ -8,7 +8,7 @@ Here are rate units and the adaptive LIF of e-prop; the other spiking neurons ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -113,6 +113,15 @@ def surrogate_spike(x: Tensor, height: float = 0.3, scale: float = 1.0) -> Tenso
     return (x.detach() > 0).to(x.dtype) + psi * (x - x.detach())
 
 
+def apart(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """(excitation, inhibition), both at least 0, of several synapses: each one's drive by its sign."""
+    excited = inhibited = None
+    for u in parts:
+        e = u.clamp(min=0)
+        excited, inhibited = (e, e - u) if excited is None else (excited + e, inhibited + (e - u))
+    return excited, inhibited
+
+
 @dataclass(frozen=True)
 class AdaptiveLIF:
     """Leaky integrate-and-fire with an adaptive threshold, reset by subtraction (Bellec et al. 2020, eqs 6-8).
@@ -163,7 +172,7 @@ class FirstToFire:
 
     x = v - threshold; the others of a layer, of a place in a convolution, stay where they are (equals fire together). With
     strong lateral inhibition it is winner-take-all: the first to fire keeps the others from it. `neuron`: a spiking one
-    whose threshold is constant, or given by its layer. State: the neuron's.
+    whose threshold is constant, or given by its layer. State: the neuron's, and first (1 for the one that may fire).
     """
 
     neuron: Any
@@ -173,12 +182,17 @@ class FirstToFire:
     def v_threshold(self) -> float:
         return self.neuron.v_threshold
 
+    @property
+    def conductances(self) -> bool:
+        return getattr(self.neuron, "conductances", False)
+
     def step(self, s: Mapping[str, Tensor], u: Tensor, dt: float | None) -> dict[str, Tensor]:
-        return self.neuron.step(s, u, dt)
+        new = self.neuron.step(s, u, dt)
+        x = (new["v"] - new["theta"] if "theta" in new else new["v"]).detach()
+        return {**new, "first": (x >= x.amax(1, keepdim=True)).to(x.dtype)}  # [B, *unit]: axis 1 is that of the kinds
 
     def out(self, s: Mapping[str, Tensor]) -> Tensor:
-        x = s["v"].detach() - s["theta"].detach() if "theta" in s else s["v"].detach()
-        return self.neuron.out(s) * (x >= x.amax(1, keepdim=True))
+        return self.neuron.out(s) * s["first"]
 
 
 @dataclass(frozen=True)

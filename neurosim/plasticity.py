@@ -143,6 +143,7 @@ class Recipe:
     credit: Credit
     lr: float | Mapping[str, float] = 1e-2
     optimizer: Callable[..., Any] | Mapping[str, Callable[..., Any]] = torch.optim.SGD
+    sums: tuple[str, ...] = ()  # patterns of synapses whose dW is the sum over the batch, not its mean
     rest: tuple[str, ...] = ()  # patterns of parameters that are no synapses (biases, LayerNorm) and follow -dL/dp
     loss: Loss | None = None  # instead of the task's
     project: Callable[[str, Tensor], Tensor] | None = None  # (synapse, weight) -> weight, after each step
@@ -273,7 +274,7 @@ class Learner:
         return self._noise.manual_seed(int.from_bytes(digest, "big"))
 
     def updates(self, batch: Batch) -> dict[str, Tensor]:
-        """Mean dW by synapse (and -dL/dp by name of a `rest` parameter). Changes nothing."""
+        """Mean dW by synapse, of those in `sums` the sum (and -dL/dp by name of a `rest` parameter). Changes nothing."""
         return self._updates(batch)[0]
 
     def _updates(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]], dict[str, Any]]:
@@ -285,6 +286,7 @@ class Learner:
             if not p.goes_on:
                 state = {n: self.rules[n].fresh(s) if hasattr(self.rules[n], "fresh") else s for n, s in state.items()}
             for n, d in self._told(p, {**batch.signals, **p.trial.batch.signals, **p.third}, state):
+                d = d * batch.size if any(fnmatchcase(n, q) for q in self.recipe.sums) else d
                 dw[n] = dw[n] + d if n in dw else d
         return dw, state, own
 

@@ -177,7 +177,7 @@ LINE_UP: dict[str, Entry] = {
 TWINS = ("backprop-bounded", "backprop-forward-forward")  # backprop on the very net and loss that another recipe needs
 CONTROLS = ("feedback-alignment-tied", "predictive-coding-one-step")  # known to equal backprop
 SPIKING_NETS = {"spiking-mlp": SPIKING, "spiking-cnn": SPIKING, "diehl-cook": DIEHL_COOK}
-FROZEN = ("frozen", "reservoir")  # the control, which is searched before what shares its readout
+FROZEN = ("frozen", "reservoir", "reward-frozen")  # controls, which are searched before what shares their readout
 REFERENCES = ("backprop", "frozen")  # that a group of recipes is held against
 REWARDED_ATTENTION = ("backprop", "reward-hebb", "reward-qk", "reward-vo", "reward-frozen", "frozen")
 REWARDED = ("bptt", "node-perturbation", "miconi", "reservoir")  # of the recurrent networks
@@ -215,14 +215,19 @@ def own_line_up(network: str, task: str, asked: Iterable[str] = ()) -> dict[str,
 def made(entries: Mapping[str, Entry], convolutional: bool, tuned: Mapping[str, Values]) -> dict[str, Recipe]:
     control = shared(tuned)
     return {
-        n: e.recipe({**({} if e.space.keys() & control else control), **tuned.get(e.follows or n, {})}, convolutional)
+        n: e.recipe(
+            {k: v for k, v in control.items() if k not in e.space} | tuned.get(e.follows or n, {}), convolutional
+        )
         for n, e in entries.items()
     }
 
 
 def shared(tuned: Mapping[str, Values]) -> Values:
-    """The rate of the readout that Hebbian recipes and the frozen control have in common: the control's."""
-    return next((tuned[n] for n in FROZEN if n in tuned), {})
+    """The rate of the readout that Hebbian recipes and the frozen control have in common: the control's; and of a rewarded
+
+    readout, `answer`, for what does not search one of its own.
+    """
+    return {k: v for n in FROZEN[::-1] if n in tuned for k, v in tuned[n].items()}
 
 
 def line_up(convolutional: bool = False, tuned: Mapping[str, Values] = {}) -> dict[str, Recipe]:

@@ -7,9 +7,9 @@
     frozen               nothing but a readout by the delta rule: the control
     frozen-labelled      nothing but the classes of neurons
 
-The published values but for the sum over a batch: one image at a time they are the authors'. Weights stay in 0 .. 1, a neuron's
-incoming ones are scaled to one sum after each batch, thresholds grow by .05 mV a spike of any image in it. None of these
-values is searched; the rate of the delta rule is.
+dW and thresholds are summed over a batch, as if its images came at once; the published values otherwise. Excitatory weights
+are held in 0 .. 1, then each neuron's scaled to one sum, after each batch; thresholds grow by .05 mV a spike of any image in
+it. None of these values is searched; the rate of the delta rule is.
 """
 
 from __future__ import annotations
@@ -31,37 +31,33 @@ AUTHORS = replace(
     triplet(A2_minus=1e-4, A3_plus=1e-2, tau_plus=20.0, tau_minus=20.0, tau_y=40.0, nearest=True), forget=True
 )
 PAIR = replace(pair(A_plus=1e-2, A_minus=1e-4, nearest=True), forget=True)
-BATCH = 32  # images, over which dW is summed: the mean times so many
+GROWING = Threshold(0.0, EXCITATORY.theta_plus, EXCITATORY.tau_theta)
+SUMMED = ("excitatory.*",)
 LABELS = 0.3  # rate of class means: over some thirty batches
 READOUT: Space = {"readout": (1e-4, 1e-1)}
 
 
 def bounded(name: str, weight: Tensor) -> Tensor:
-    """Excitatory weights in 0 .. 1, each neuron's scaled to one sum."""
+    """Excitatory weights held in 0 .. 1, then each neuron's scaled to one sum."""
     if name != "excitatory.input":
         return weight
     w = weight.clamp(0, 1)
-    return w * (total_of(w.shape[1]) / w.sum(1, keepdim=True))
+    return w * (total_of(w.shape[1]) / w.sum(1, keepdim=True).clamp(min=1e-12))
 
 
 def by_activity(
     name: str,
     rule: SpikeRule | None,
-    thresholds: Rule | None = Threshold(0.0),
+    thresholds: Rule | None = GROWING,
     readout: Rule = ClassMean(),
     credit: Credit = Labelled(),
     predict: Callable[[nn.Module, Batch], Tensor] = vote,
-    batch: int = BATCH,
 ) -> Entry:
-    """`batch`: how many images' dW are summed."""
+    """Excitatory synapses by this rule, dW summed; the readout by its own."""
 
     def make(v: Values, convolutional: bool) -> Recipe:
         by_error = isinstance(readout, Gradient)
-        rates = {
-            "excitatory.threshold": batch * EXCITATORY.theta_plus,
-            "readout.*": v["readout"] if by_error else LABELS,
-            "*": float(batch),
-        }
+        rates = {"readout.*": v["readout"] if by_error else LABELS, "*": 1.0}
         rules = {"excitatory.input": rule, "excitatory.threshold": thresholds, "readout.*": readout, "*": None}
         optimizers = {"readout.*": Adam if by_error else SGD, "*": SGD}
         return Recipe(
@@ -70,6 +66,7 @@ def by_activity(
             credit,
             rates,
             optimizers,
+            SUMMED,
             project=bounded,
             predict=predict,
             schedule=steady,

@@ -6,7 +6,8 @@ All share batches and first weights; what reads the hidden spikes, and so says "
     population  ten spiking neurons a class, as the network is drawn: by reward alone
 
     surrogate-bptt, eprop, eprop-random, direct-feedback    errors, Adam; e-prop is BPTT in which no credit returns through
-                                                            lateral synapses (what else it cuts does not exist here: exact)
+                                                            lateral synapses: with one hidden layer that is all it cuts; with
+                                                            two, credit still comes to the first through the second's memory
     stdp, triplet-stdp, homeostatic-triplet                 hidden synapses by activity, thresholds too: each neuron to 50 Hz
     symmetric-stdp-wta                                      the same where the first to fire keeps the others from it
     frozen, regulated, frozen-wta                           controls: as drawn; thresholds alone; as drawn, winner takes all
@@ -55,7 +56,7 @@ Prepare = Callable[[nn.Module], nn.Module]
 
 
 def contrasted(name: str, weight: Tensor) -> Tensor:
-    """In hidden layers w_i less its mean, at the mean length of what is drawn (synaptic scaling, neuron-local)."""
+    """In hidden layers w_i less its mean, at the length that it is drawn with (synaptic scaling, neuron-local)."""
     if name.startswith("readout.") or not name.endswith(".input"):
         return weight
     w = weight - weight.flatten(1).mean(1).reshape(-1, *[1] * (weight.dim() - 1))
@@ -125,7 +126,10 @@ def at_once() -> SpikeRule:
 
 
 def by_reward(name: str, hidden: SpikeRule | None, signal: Signal | None = None, follows: str = "") -> Entry:
-    """c ~ softmax(counts); hidden synapses read M, those of an output neuron M (1 if its class was chosen, else 0, less p)."""
+    """c ~ softmax(counts); hidden synapses read M, those of an output neuron M (1 if its class was chosen, else 0, less p),
+
+    at the rate found for reward-frozen.
+    """
 
     def make(v: Values, convolutional: bool) -> Recipe:
         rules: dict[str, Rule | None] = {"readout.input": tagged("credit"), "*.input": hidden, "*": None}
@@ -134,8 +138,7 @@ def by_reward(name: str, hidden: SpikeRule | None, signal: Signal | None = None,
             name, rules, SampledReward(signal=signal), rates, optimizers, project=contrasted, schedule=falling
         )
 
-    searched, start = ({"lr": (1e-4, 1.0)}, {"lr": 1e-2}) if hidden else ({}, {})
-    return Entry(make, {**searched, **ANSWER}, {**start, "answer": 1e-3}, follows)
+    return Entry(make, {"lr": (1e-5, 1.0)} if hidden else ANSWER, {"lr": 1e-3, "answer": 1e-3}, follows)
 
 
 def untrained(v: Values, convolutional: bool) -> Recipe:
@@ -161,7 +164,7 @@ SPIKING: dict[str, Entry] = {
     "reward-frozen": by_reward("reward-frozen", None),
     "frozen": by_activity("frozen", None, thresholds=None, space=FROZEN),
     "regulated": by_activity("regulated", None, space={"theta": ACTIVITY["theta"]}),
-    "frozen-wta": by_activity("frozen-wta", None, 0.0, None, competing, FROZEN),
+    "frozen-wta": by_activity("frozen-wta", None, 0.0, None, competing, {}),
     "untrained": Entry(untrained, {}, {}),
     "backprop-rate": by_error("backprop-rate", Backprop(), 3e-3, in_rates),
     "frozen-rate": by_activity("frozen-rate", None, 0.0, None, in_rates, FROZEN),

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from neurosim.neurons import decay, surrogate_spike
+from neurosim.neurons import apart, decay, surrogate_spike
 from neurosim.record import positive
 
 __all__ = ["AdEx", "ConductanceLIF", "Izhikevich", "LIF", "Poisson"]
@@ -81,12 +81,6 @@ def response(tau_m: float, tau_syn: float, dt: float) -> float:
     return decay(tau_syn, dt) * dt / tau_m * (math.expm1(x) / x if x else 1.0)
 
 
-def parted(u: Tensor) -> tuple[Tensor, Tensor]:
-    """(excitation, inhibition), both at least 0, by the sign of u."""
-    u_e = u.clamp(min=0)
-    return u_e, u_e - u
-
-
 @dataclass(frozen=True)
 class LIF:
     """Leaky integrate-and-fire, current synapses.
@@ -142,8 +136,9 @@ class ConductanceLIF:
     Exponential Euler: exact in v, and in g_n, for the conductances at the start of the step. nmda: the slow share of
     excitation, 0 .. 1, default none. theta_plus: by how much each spike raises the neuron's own threshold, which at first is
     v_threshold + theta (Diehl & Cook 2015, Front Comput Neurosci 9:99). C in pF, g and u in nS, v, E and theta in mV, I in pA,
-    times in ms. u is the pair (u_e, u_i); a single tensor is split by its sign, after its sum over synapses. State: v, g_e,
-    g_i, since, g_n where there is nmda, theta where there is theta_plus or a layer gives what it starts from.
+    times in ms. u is the pair (u_e, u_i); a single tensor is split by its sign. In a layer each synapse's is, if there are
+    several (and then no credit is told at u: rules that read it learn nothing there). State: v, g_e, g_i, since, g_n where
+    there is nmda, theta where there is theta_plus or a layer gives what it starts from.
     """
 
     C: float = 200.0
@@ -163,6 +158,7 @@ class ConductanceLIF:
     tau_theta: float = 1e7
     theta: float = 0.0
     memory: bool = True
+    conductances: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         positive(
@@ -181,7 +177,7 @@ class ConductanceLIF:
         below_threshold(self, self.theta)
 
     def step(self, s: Mapping[str, Tensor], u: Any, dt: float | None) -> dict[str, Tensor]:
-        u_e, u_i = u if isinstance(u, tuple) else parted(u)
+        u_e, u_i = u if isinstance(u, tuple) else apart([u])
         dt = length(dt)
         refractory = steps_of(self.refractory, dt)
         v, held = reset(s, u_e, self.E_L, self.v_reset, refractory)

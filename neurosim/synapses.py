@@ -8,6 +8,7 @@ convolutional, recurrent and attention weights alike. Shapes: a sample's units h
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Protocol
 
 import torch
@@ -62,11 +63,14 @@ def send(synapse: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None = No
 
 
 MUCH, RARE = 1 << 21, 0.05  # products from which it pays to look for zeros; share of inputs that are not
+by_products: ContextVar[bool] = ContextVar("by_products", default=False)  # never by events: what costs are counted by
 
 
 def sparse(x: Tensor, weight: Tensor) -> bool:
     """Is it faster to visit what is not 0?  On a CPU, where nothing is to be differentiated and there is much to do."""
-    if torch.is_grad_enabled() or type(x) is not Tensor or x.device.type != "cpu" or x.numel() * len(weight) < MUCH:
+    if torch.is_grad_enabled() or type(x) is not Tensor or x.requires_grad or by_products.get():
+        return False
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.numel() * len(weight) < MUCH:
         return False
     return len(weight) >= WIDE and int(x.count_nonzero()) < RARE * x.numel()
 
@@ -115,7 +119,8 @@ def outer_at(rec: HasWeight, side: str, spikes: Tensor) -> Callable[[Tensor, Ten
     spikes [..., *unit] of 0 and 1, factor like them (None: 1). For several products at the same spikes: a dense layer's are
     found once, and dW of a neuron is a weighted sum of the rows of x at which it fires.
     """
-    if rank(rec.synapse) > 1 or spikes.is_cuda or min(rec.weight.shape) < WIDE or spikes.sum() > FEW * spikes.numel():
+    seldom = not by_products.get() and spikes.sum() <= FEW * spikes.numel()
+    if rank(rec.synapse) > 1 or spikes.is_cuda or min(rec.weight.shape) < WIDE or not seldom:
         other = "post" if side == "pre" else "pre"
         return lambda x, factor: outer_by_patches(
             rec, **{side: spikes if factor is None else spikes * factor, other: x}

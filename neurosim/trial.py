@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neurosim.neurons import Neuron, Rate
+from neurosim.neurons import Neuron, Rate, apart
 from neurosim.record import Batch, Record, Trial
 from neurosim.synapses import rank, send
 
@@ -110,7 +110,10 @@ class Layer(nn.Module):
         self.others = tuple(others)
         self.back = tuple(k for k in others if k != "threshold")  # what carries the layer's own output
         if self.back != self.others and not hasattr(self.neuron, "v_threshold"):
-            raise ValueError(f"threshold: given to {type(self.neuron).__name__}, which has none that could be raised")
+            raise ValueError(f"threshold: given to {type(self.neuron).__name__}, which has no v_threshold to be raised")
+        if self.back != self.others and others["threshold"].weight.shape[1] != 1:
+            shape = list(others["threshold"].weight.shape)
+            raise ValueError(f"threshold: given the weight {shape}, it comes from one unit: [neurons, 1]")
         for k, m in others.items():
             self.add_module(k, m)
 
@@ -163,7 +166,8 @@ class Layer(nn.Module):
             axis = drive.dim() - rank(self.input)
             one = drive.new_ones(()).expand(*drive.shape[:axis], 1, *drive.shape[axis + 1 :])
             run.pre["threshold"] = one
-            s["theta"] = tape.send(run, "threshold", one[0])
+            theta = tape.send(run, "threshold", one[0])
+            s.setdefault("theta", theta)  # where a trial goes on, it is as that one left it
         return s
 
     def begin(self) -> dict[str, Tensor]:
@@ -174,16 +178,21 @@ class Layer(nn.Module):
     def _advance(
         self, tape: _Tape, run: _Run, s: Mapping[str, Tensor], t: int, u: Tensor | None, x: Mapping[str, Tensor | None]
     ) -> dict[str, Tensor]:
+        parts = [] if u is None else [u]
         for k, x_t in x.items():
             run.pre.setdefault(k, []).append(x_t)
             if x_t is not None:
                 more = tape.send(run, k, x_t)
+                parts.append(more)
                 u = more if u is None else u + more
         if u is None:
             raise ValueError(f"layer {run.name!r}: every synapse is silent at step {t}, its input is unknown")
         if run.u is not None:
             run.u.append(u)
-        s = self.neuron.step(s, tape.at(run.name, t, u), tape.dt)
+        drive: Any = tape.at(run.name, t, u)
+        if len(parts) > 1 and drive is u and getattr(self.neuron, "conductances", False):
+            drive = apart(parts)
+        s = self.neuron.step(s, drive, tape.dt)
         s["y"] = self.neuron.out(s)
         run.states.append(s)
         return s

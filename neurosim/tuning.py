@@ -117,15 +117,16 @@ def plan(
         tried = proposals(entry.space, entry.start, trials, f"{task} {network} {slug} {draw}")
         for number, values in enumerate(tried):
             recipe = entry.recipe({**shared, **values}, convolutional)
-            own = shared if shares(entry, shared, values, convolutional) else {}
+            own = {n: v for n, v in shared.items() if shares(entry, {n: v}, shared, values, convolutional)}
             jobs += [Job(Key(slug, number, seed), values, recipe, own) for seed in range(seeds)]
     return jobs
 
 
-def shares(entry: EntryLike, shared: Values, values: Values, convolutional: bool = False) -> bool:
-    """Do the rates of its recipe follow from values that it does not search itself?"""
-    one, two = (entry.recipe({**{n: c * v for n, v in shared.items()}, **values}, convolutional) for c in (1.0, 2.0))
-    return one.lr != two.lr
+def shares(entry: EntryLike, one: Values, shared: Values, values: Values, convolutional: bool = False) -> bool:
+    """Do the rates of its recipe follow from this one of the shared values, which it does not search itself?"""
+    twice = {n: 2.0 * v for n, v in one.items()}
+    a, b = (entry.recipe({**shared, **x, **values}, convolutional) for x in (one, twice))
+    return a.lr != b.lr
 
 
 def best(entry: EntryLike, jobs: Sequence[Job], curves: Mapping[Key, Curve], lower: bool = False) -> Best | None:

@@ -1,7 +1,7 @@
 """Diehl & Cook's network on tensors: what is left out is exact, neurons are labelled as by hand, memory does not grow."""
 
-import resource
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from neurosim.networks.diehl_cook import EXCITATORY, TO_EXCITATORY, diehl_cook, 
 from neurosim.neurons import scan
 from neurosim.plasticity import Batch, Layer, Learner, Recipe, play
 from neurosim.recipes import recipes_for
-from neurosim.recipes_diehl_cook import BATCH, DIEHL_COOK, bounded
+from neurosim.recipes_diehl_cook import DIEHL_COOK, bounded
 from neurosim.rules import ClassMean
 from neurosim.tasks import digits, fashion, shown_to, spike_trains
 from neurosim.tasks.coding import EvenPoissonCode, PoissonCode, poisson
@@ -51,8 +51,7 @@ def test_the_net_is_two_populations_by_hand():
     drive, others = batch.x @ w.T, TO_EXCITATORY * (1 - torch.eye(n))
     e, i, ys = {"theta": torch.full((4, n), 20.0)}, {}, []
     for u in drive:
-        inhibited = u - i["y"] @ others if "y" in i else u
-        e = EXCITATORY.step(e, inhibited, 1.0)
+        e = EXCITATORY.step(e, (u, i["y"] @ others if "y" in i else torch.zeros(4, n)), 1.0)  # g_e and g_i of their own
         e["y"] = EXCITATORY.out(e)
         i = INHIBITORY.step(i, TO_INHIBITORY * e["y"], 1.0)
         i["y"] = INHIBITORY.out(i)
@@ -126,54 +125,68 @@ def test_recipes_learn_what_they_say_and_labels_read_no_test_data():
     L = Learner(diehl_cook((64,), 10, 12), RECIPES["triplet-stdp"], batch)
     L.step(batch)
     before = {n: p.clone() for n, p in L.net.named_parameters()}
-    L.predict(replace(batch, target=(batch.target + 1) % 10))
+    said = L.predict(batch)
+    assert torch.equal(said, L.predict(replace(batch, target=(batch.target + 1) % 10)))
     assert all(torch.equal(p, before[n]) for n, p in L.net.named_parameters())
 
 
 def test_thresholds_grow_by_a_step_a_spike_and_weights_keep_their_sum():
     torch.manual_seed(0)
-    net, batch = diehl_cook((64,), 10, 12), trains(B=BATCH, rate=0.2)
+    net, batch = diehl_cook((64,), 10, 12), trains(B=7, rate=0.2)  # of any size
     y = play(net, batch).outputs["excitatory"].sum((0, 1))
     L = Learner(net, RECIPES["triplet-stdp"], batch)
     L.step(batch)
-    assert (net.excitatory.threshold.weight[:, 0] - 20 - 0.05 * y).abs().max() < 1e-9 and y.min() > 0
+    theta = 20 + 0.05 * y - 20 * 7 * 100 / 1e7  # seven trials of 100 ms long it decays
+    assert (net.excitatory.threshold.weight[:, 0] - theta).abs().max() < 1e-9 and y.min() > 0
     w = net.excitatory.input.weight
     assert w.min() >= 0 and (w.sum(1) - total_of(64)).abs().max() < 1e-9
     assert bounded("readout.input", w) is w
 
 
-def test_it_learns_three_patterns_without_their_names():
+def test_neurons_come_to_look_for_one_pattern_each():
     torch.set_default_dtype(torch.float32)
     patterns, g = torch.eye(3).repeat_interleave(32, 1), torch.Generator().manual_seed(0)
 
     def shown(k):
         y = torch.randint(0, 3, (k,), generator=g)
-        return Batch(poisson(60 * patterns[y] + 2, 150, 1.0, g), y, ce, time=True, dt=1.0)
+        return Batch(poisson(50 * patterns[y] + 10, 150, 1.0, g), y, ce, time=True, dt=1.0)
 
-    right = {}
-    for n in ("triplet-stdp", "frozen-labelled"):
+    def likeness(w):  # of each neuron's weights with the pattern that is most like them
+        centred = [x - x.mean(1, keepdim=True) for x in (w, patterns)]
+        a, b = (x / x.norm(dim=1, keepdim=True) for x in centred)
+        return (a @ b.T).amax(1)
+
+    found = {}
+    for n in ("triplet-stdp", "regulated"):
         torch.manual_seed(0)
-        L = Learner(diehl_cook((96,), 3, 20), DIEHL_COOK[n].recipe({}, False), shown(32))
-        for _ in range(12):
-            L.step(shown(32))
-        test = shown(200)
-        right[n] = (L.predict(test).argmax(1) == test.target).float().mean().item()
-    assert right["triplet-stdp"] > 0.95 > right["frozen-labelled"] + 0.02 or right["triplet-stdp"] == 1.0, right
+        L = Learner(diehl_cook((96,), 3, 20), DIEHL_COOK[n].recipe({}, False), shown(16))
+        for _ in range(60):
+            L.step(shown(16))
+        found[n] = likeness(L.net.excitatory.input.weight.detach()).mean().item()
+    assert found["regulated"] < 0.2 and found["triplet-stdp"] > 0.35, found
 
 
 # ---------------------------------------------------------------------------------------------- memory
+def resident():
+    """Memory in use, MiB (Linux)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("no /proc here")
+    return int(next(line for line in status.read_text().splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+
 @pytest.mark.parametrize("name", ("triplet-stdp", "triplet-stdp-delta"))
 def test_sixty_thousand_samples_leave_nothing_behind(name):
     torch.set_default_dtype(torch.float32)
     L = Learner(
         diehl_cook((64,), 10, 20), RECIPES[name], Batch(torch.ones(10, 8, 64), torch.arange(8), ce, time=True, dt=1.0)
     )
-    g, peak = torch.Generator().manual_seed(0), {}
+    g, used = torch.Generator().manual_seed(0), {}
     for k in range(120):  # 500 each
         x = poisson(torch.full((500, 64), 60.0), 10, 1.0, g)
         L.step(Batch(x, torch.randint(0, 10, (500,), generator=g), ce, time=True, dt=1.0))
-        peak[k] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # MiB
-    assert peak[119] - peak[20] < 20, peak
+        used[k] = resident()
+    assert used[119] - used[20] < 15, used  # one batch's trains are 1.3 MB, 120 of them 150
     assert sum(v.numel() for s in L.state.values() for v in s.values()) < 1000
 
 

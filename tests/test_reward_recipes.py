@@ -118,7 +118,7 @@ def by_pairs(pre, post, M):
 
 
 def test_reward_stdp_in_a_net_is_a_double_loop_over_spikes():
-    net, batch = spiking_mlp((6,), 2, hidden=(5,), population=2), trains()
+    net, batch = spiking_mlp((6,), 2, hidden=(5,), population=2, gain=80.0), trains()
     with torch.no_grad():
         net.readout.input.weight.mul_(3.0)
     recipe = SPIKES["reward-stdp"]

@@ -39,8 +39,8 @@ def diehl_cook(shape: Sequence[int], outputs: int, n: int = 400) -> nn.Sequentia
 
     784-400 for 28x28 images. Of the inhibitory neurons, one to one, each answers each spike of its partner with one of its own,
     in the same step, and no other (`tests/test_diehl_cook_net.py`): so they are not integrated, and a spike inhibits all others
-    from the next step on, by the synapse `lateral`, that no recipe trains. A step's inhibition is taken off its excitation
-    before both become conductances. Layers excitatory (input, lateral, threshold), readout. ValueError for n < 2.
+    from the next step on, by the synapse `lateral`, that no recipe trains. Layers excitatory (input, lateral, threshold),
+    readout. ValueError for n < 2.
     Source: Diehl & Cook 2015, Front Comput Neurosci 9:99.
     """
     if n < 2:

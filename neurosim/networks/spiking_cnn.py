@@ -54,8 +54,7 @@ def spiking_cnn(
     size, padding = (5, 2) if min(height, width) >= 20 else (3, 1)
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     for k, (a, b) in enumerate(zip((channels, *filters), filters, strict=False), 1):
-        synapse = contrast(conv(a, b, size, padding))
-        synapse.weight.data *= (gain / 2) ** 0.5  # drawn with 2 / fan-in
+        synapse = contrast(conv(a, b, size, padding), gain)
         parts[f"conv{k}"] = Layer(synapse, neuron, lateral=rivals(synapse, inhibition), threshold=raised(synapse))
         parts[f"pool{k}"] = Pool()
         height, width = height // 2, width // 2

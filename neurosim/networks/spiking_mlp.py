@@ -37,10 +37,12 @@ class Counts(nn.Module):
         return y.sum(0).unflatten(-1, (-1, self.population)).mean(-1)
 
 
-def contrast(m: nn.Module) -> nn.Module:
-    """Each neuron's weights less their mean: it answers to where its input is, not to how much there is."""
+def contrast(m: nn.Module, gain: float) -> nn.Module:
+    """Each neuron's weights less their mean: it answers to where its input is, not to how much there is. |w|^2 = gain."""
     with torch.no_grad():
-        m.weight.sub_(m.weight.flatten(1).mean(1).reshape(-1, *[1] * (m.weight.dim() - 1)))
+        w = m.weight.flatten(1)
+        w = w - w.mean(1, keepdim=True)
+        m.weight.copy_((w * (gain**0.5 / w.norm(dim=1, keepdim=True))).reshape(m.weight.shape))
     return m
 
 
@@ -87,7 +89,7 @@ def spiking_mlp(
     sizes = [torch.Size(shape).numel(), *hidden]
     parts: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten(2))
     for k, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
-        synapse = contrast(dense(a, b, gain))
+        synapse = contrast(dense(a, b), gain)
         parts[f"hidden{k}"] = Layer(synapse, neuron, lateral=rivals(synapse, inhibition), threshold=raised(synapse))
     return read_by_populations(parts, sizes[-1], outputs, population, neuron)
 

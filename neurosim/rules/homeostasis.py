@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from neurosim.plasticity import Record, claims, column, unit_mean
+from neurosim.plasticity import Record, column, unit_mean
 from neurosim.record import positive
 from neurosim.rules.bcm import BCM
 from neurosim.rules.spike_rule import SpikeRule, Term, Trace
@@ -65,27 +65,34 @@ def homeostatic_triplet(
 
 @dataclass(frozen=True)
 class Threshold:
-    """dtheta_i = sum_t (y_i[t] - f0 dt):   a neuron above the rate f0 becomes harder to excite, one below it easier.
+    """dtheta_i = step sum_t (y_i[t] - f0 dt) - theta_i T dt / tau:   above the rate f0 a neuron becomes harder to excite.
 
     On a layer's `threshold` synapse, whose one pre unit is always 1; of a convolution y_i is the mean over places. f0 `target`
-    in Hz; 0: thresholds only grow, by as much a spike as the rate of learning says. Sources: Querlioz, Bichler, Dollfus &
-    Gamrat 2013, IEEE Trans Nanotechnol 12:288; growth alone: Diehl & Cook 2015, Front Comput Neurosci 9:99. ValueError for a
-    target that is negative.
+    in Hz; 0: thresholds only grow, by `step` a spike. Without tau (ms) they do not decay. Sources: Querlioz, Bichler, Dollfus &
+    Gamrat 2013, IEEE Trans Nanotechnol 12:288; growth and decay: Diehl & Cook 2015, Front Comput Neurosci 9:99. ValueError for
+    a target that is negative, a tau that is not positive.
     """
 
     target: float = 10.0
-    reads: frozenset[str] = claims("post")
+    step: float = 1.0
+    tau: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.target < float("inf"):
             raise ValueError(f"target: given {self.target}, a rate is a number of Hz from 0 on")
+        positive(step=self.step, **({} if self.tau is None else {"tau": self.tau}))
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"post"} if self.tau is None else {"post", "weight"})
 
     def update(self, rec: Record, third: Mapping[str, Tensor], state: dict[str, Tensor]) -> Tensor:
         if rec.dt is None:
             raise ValueError("dt: given None, but a rate in Hz needs Batch(dt=...) in ms per step")
         T, B = rec.post.shape[:2]
         off = unit_mean(rec, rec.post).flatten() - self.target * rec.dt / 1000
-        return T * B * column(rec, off).expand_as(rec.weight)
+        grown = (T * B * self.step) * column(rec, off).expand_as(rec.weight)
+        return grown if self.tau is None else grown - (T * B * rec.dt / self.tau) * rec.weight
 
 
 class Drift(NamedTuple):
