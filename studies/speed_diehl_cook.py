@@ -128,9 +128,9 @@ def tensors(x, y, test, said, seed):
     start, spikes = time.process_time(), 0.0
     for k in range(0, len(x), BATCH):
         some = shown(x[k : k + BATCH], y[k : k + BATCH])
-        before = learner.net.excitatory.threshold.weight.sum()
-        learner.step(some)
-        spikes += float(learner.net.excitatory.threshold.weight.sum() - before) / EXCITATORY.theta_plus  # dtheta counts
+        theta = float(learner.net.excitatory.threshold.weight.detach().sum())
+        dtheta = float(learner.step(some)["excitatory.threshold"].sum())  # grown by each spike, less its decay
+        spikes += (dtheta + theta * some.size * SHOWN / EXCITATORY.tau_theta) / EXCITATORY.theta_plus
     seconds = time.process_time() - start
     parts = [slice(k, k + 100) for k in range(0, len(test), 100)]
     right = torch.cat([learner.predict(b := shown(test[s], said[s])).argmax(1) == b.target for s in parts])
