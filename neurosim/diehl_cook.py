@@ -69,6 +69,9 @@ class DiehlCook:
         total: float | None = None,
         dtype: type = np.float32,
     ) -> None:
+        for name, given, least_of in (("inputs", inputs, 1), ("n", n, 1)):
+            if not isinstance(given, int | np.integer) or given < least_of:
+                raise ValueError(f"{name}: given {given!r}, it must be a whole number of at least {least_of}")
         total = SUM * inputs / INPUTS if total is None else total
         positive(shown=shown, total=total)
         self.net = Network(dt=dt, seed=seed, dtype=dtype)
@@ -91,7 +94,7 @@ class DiehlCook:
 
     def learn(self, rates: ArrayLike) -> NDArray[np.int64]:
         """rates [k, inputs] in Hz, one after the other -> spikes [k, n]. Weights change at every spike, thresholds too."""
-        return np.array([self._shown(r) for r in self._checked(rates)])
+        return np.array([self._shown(r) for r in self._checked(rates)], np.int64).reshape(-1, self.n)
 
     def respond(self, rates: ArrayLike) -> NDArray[np.int64]:
         """The same, but weights and thresholds are afterwards as they were before each image."""
@@ -99,7 +102,7 @@ class DiehlCook:
         for r in self._checked(rates):
             counts.append(self._shown(r))
             self.synapses.w[:], self.theta[:] = w, theta
-        return np.array(counts)
+        return np.array(counts, np.int64).reshape(-1, self.n)
 
     def save(self, path: Path | str) -> None:
         """Weights [inputs, n] and thresholds [n] as .npz, without pickle."""
@@ -131,8 +134,8 @@ def rates_of(images: ArrayLike, mean: float | None = MEAN) -> NDArray[np.float64
     With mean None as the authors have it for MNIST, intensity / 8 times 2. ValueError for negative intensities.
     """
     found = np.asarray(images, float).reshape(len(np.asarray(images)), -1)
-    if (found < 0).any():
-        raise ValueError(f"images: given intensities down to {found.min():g}, they must not be negative")
+    if not (np.isfinite(found) & (found >= 0)).all():
+        raise ValueError(f"images: given intensities down to {found.min():g}, they must be finite and not negative")
     if mean is None:
         return found / 4
     positive(mean=mean)
@@ -148,6 +151,8 @@ def assign(counts: ArrayLike, y: ArrayLike, classes: int) -> NDArray[np.int64]:
     counts, y = np.asarray(counts), np.asarray(y)
     if len(counts) != len(y):
         raise ValueError(f"y: given {len(y)} labels of {len(counts)} images")
+    if not np.isin(y, np.arange(classes)).all():
+        raise ValueError(f"y: given labels from {y.min()} to {y.max()}, classes are 0 to {classes - 1}")
     means = np.stack([counts[y == c].mean(0) if (y == c).any() else np.zeros(counts.shape[1]) for c in range(classes)])
     return np.where(means.max(0) > 0, means.argmax(0), -1)
 
@@ -155,6 +160,10 @@ def assign(counts: ArrayLike, y: ArrayLike, classes: int) -> NDArray[np.int64]:
 def vote(counts: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:
     """The class whose neurons spike most on average, [k]. counts [k, n], labels [n] as `assign` gives them."""
     counts, labels = np.asarray(counts), np.asarray(labels)
+    if counts.ndim != 2 or labels.shape != counts.shape[1:]:
+        raise ValueError(
+            f"labels: given {list(labels.shape)} for counts of {list(counts.shape)}, one a neuron: [k, n], [n]"
+        )
     none = np.full(len(counts), -1.0)
     score = [counts[:, labels == c].mean(1) if (labels == c).any() else none for c in range(classes)]
     return np.stack(score, 1).argmax(1)

@@ -36,9 +36,10 @@ HEADS = {
     "half": "half gap at", "align": "align", "s": "s", "as_drawn": "stays as drawn",
     "boot_gap": "bootstrap, to backprop", "boot_p_gap": "p", "boot_over": "bootstrap, over frozen", "boot_p_over": "p",
     "macs_per_sample": "MACs a sample", "writes_per_sample": "writes a sample", "energy_per_sample": "pJ a sample",
-    "macs_per_correct": "MACs a right answer", "spikes_per_sample": "spikes a sample",
+    "macs_per_correct": "MACs a right answer", "spikes_per_sample": "spikes an answer",
     "synaptic_operations": "synaptic operations", "energy_predict": "pJ an answer",
 }  # fmt: skip
+ANSWERS = {"forward": "from one forward trial", "vote": "from one forward trial: neurons vote, each for its class"}
 MOST_ALIGNED = 6  # layers whose alignment is listed one by one
 MAIN, REST = ("test", "gap", "p_gap", "over", "p_over"), ("half", "align", "s")
 BOOTSTRAP = ("boot_gap", "boot_p_gap", "boot_over", "boot_p_over")
@@ -235,6 +236,9 @@ def explain_recipe(recipe: Recipe) -> str:
     """Equations, what is read, how it relates to backprop, the source; and every choice the recipe made."""
     lines = [recipe.name, "", f"credit   {in_short(recipe.credit)}", _indent(recipe.credit)]
     for pattern, rule in recipe.rules.items():
+        if isinstance(rule, SpikeRule):
+            lines += ["", f"rule     {pattern}: spike timing", indented(explain_spike_rule(rule))]
+            continue
         lines += ["", f"rule     {pattern}: {in_short(rule)}" if rule else f"rule     {pattern}: none, frozen"]
         lines += [_indent(rule)] if rule else []
     lines += [
@@ -245,7 +249,7 @@ def explain_recipe(recipe: Recipe) -> str:
         f"schedule {name_of(recipe.schedule)}",
         f"loss     {name_of(recipe.loss) if recipe.loss else 'the task’s'}",
         f"prepared {prepared(recipe) or 'nothing: the net as it is'}",
-        f"answers  {'after settling' if name_of(recipe.predict) != 'forward' else 'from one forward trial'}",
+        f"answers  {ANSWERS.get(name_of(recipe.predict), 'after settling')}",
     ]
     return "\n".join(lines)
 
@@ -297,4 +301,8 @@ def table_of(value: Any, show: Any) -> str:
 
 
 def _indent(value: Any) -> str:
-    return "\n".join(f"         {line}" for line in (inspect.getdoc(type(value)) or "").splitlines())
+    return indented(inspect.getdoc(type(value)) or "")
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"         {line}" for line in text.splitlines())

@@ -136,7 +136,7 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
         ax.axhline(0.1, color="#9a9a9a", linestyle=":", linewidth=0.8, label="chance")
         ax.set(xscale="log", xlabel="energy of an answer, nJ (4.6 pJ a MAC, 0.9 pJ a synaptic operation)",
                ylabel="test accuracy, 8x8 digits", ylim=(0, 1.02))  # fmt: skip
-        ax.legend(loc="lower right", fontsize=8, title="filled: spikes; open: rates", title_fontsize=8)
+        ax.legend(loc="center right", fontsize=8, title="filled: spikes; open: rates", title_fontsize=8)
         ax.set_title("Accuracy against energy: mean and 95 % t interval of five seeds")
         fig.supxlabel(CAVEAT, fontsize=7.5, x=0.01, ha="left")
     return fig

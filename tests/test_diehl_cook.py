@@ -9,6 +9,19 @@ INPUTS = 96
 PATTERNS = np.kron(np.eye(3), np.ones(INPUTS // 3))  # three, that share no input
 
 
+def test_labels_votes_and_sizes_that_cannot_be_are_refused():
+    for make, said in (
+        (lambda: DiehlCook(0, 10), "inputs: given 0, it must be a whole number of at least 1"),
+        (lambda: DiehlCook("a", 10), "inputs: given 'a', it must be"),
+        (lambda: assign(np.ones((3, 2)), [0, 1, 12], 10), "y: given labels from 0 to 12, classes are 0 to 9"),
+        (lambda: vote(np.ones((3, 2)), [0, 1, 1], 2), "labels: given \\[3\\] for counts of \\[3, 2\\]"),
+        (lambda: rates_of([[np.nan, 1.0]]), "they must be finite and not negative"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            make()
+    assert DiehlCook(INPUTS, 10).learn(np.zeros((0, INPUTS))).shape == (0, 10)
+
+
 def rates(n, seed=0):
     g = np.random.default_rng(seed)
     y = g.integers(3, size=n)

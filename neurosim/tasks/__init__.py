@@ -22,6 +22,7 @@ FOUND = {"recall": recall, "induction": induction}  # drawn; what is asked is to
 TASKS: dict[str, Callable[..., Any]] = {**STORED, **DELAYED, **FOUND, "text": text, "masked-text": masked_text}
 
 SPIKING = ("spiking-mlp", "spiking-cnn", "diehl-cook")  # networks that are shown spike trains
+CODED = ("spiking-mlp", "spiking-cnn")  # of them those that may be shown another code
 IN_TIME = ("rnn", "lstm", "lsnn", "transformer")  # networks that are shown sequences
 
 
@@ -53,8 +54,8 @@ def shown_to(network: str, task: Any, patch: int | None = None, code: str | None
 
     code: a name in `CODES`, with its usual values, for networks that spike. ValueError if it cannot be.
     """
-    if code is not None and network not in SPIKING:
-        raise ValueError(f"code: given {code!r}, but {network} is not shown spikes; {', '.join(SPIKING)} are")
+    if code is not None and network not in CODED:
+        raise ValueError(f"code: given {code!r}, but {network} is not shown spikes by choice; {', '.join(CODED)} are")
     for_network(network, "masked-text" if isinstance(task, Masked) else "")
     if patch is not None and not (isinstance(task, Task) and network in IN_TIME):
         raise ValueError(
