@@ -12,6 +12,10 @@ Beside it a control: the same network whose synapses stay as drawn, while thresh
 Reference: on MNIST the authors report 82.9 and 87.0 % (100 and 400 neurons), their programme within 3 points. Expected on the
 others: STDP does better than thresholds alone, 400 neurons better than 100. A project target: 60,000 images of Fashion-MNIST
 with 400 neurons within five minutes on one core. All else is a finding.
+
+Found (three seeds): on Fashion-MNIST 100 neurons do better with STDP than with thresholds alone (.61, .42) and 400 do not (.51,
+.51): after 60,000 images most of the 400 have won hardly any, and their fields are still as drawn. On the digits STDP adds
+little or nothing (.64 to .69 with 100, .77 to .76 with 400). 60,000 images with 400 neurons take less than 150 CPU seconds.
 """
 
 import os
@@ -173,9 +177,9 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
                      title=f"{'ABCD'[len(data)]}  Thresholds grow: {data[0]}")  # fmt: skip
         axes[-1].legend(fontsize=7.5)
         grids = lower.subplots(1, max(1, len(sizes)), squeeze=False)[0]
-        for ax, n in zip(grids, sizes, strict=False):
+        for k, (ax, n) in enumerate(zip(grids, sizes, strict=False), len(data) + 1):
             image = ax.imshow(mosaic(rows, n), cmap="magma", interpolation="nearest")
-            ax.set(xticks=[], yticks=[], title=f"{'ABCDE'[len(data) + 1]}  Fields of {SHOWN} of {n} neurons, fashion")
+            ax.set(xticks=[], yticks=[], title=f"{'ABCDEF'[k]}  Fields of {SHOWN} of {n} neurons, fashion")
             ax.grid(False)
             lower.colorbar(image, ax=ax, shrink=0.8, label="mean weight of 2 x 2 pixels")
         if not sizes:

@@ -16,6 +16,10 @@ Rates are those of `neurosim tune digits --network spiking-mlp` (validation part
 with hidden neurons; the others use the same. Expected: R-STDP far above chance, its shuffled and untrained twins at chance; in
 hidden layers less is learned without an expectation (Fremaux et al.: what a rule does without reward drives it then). Whether
 hidden synapses gain from a number that all are told is a finding.
+
+Found (five seeds): straight onto the answering neurons .81, with hidden neurons .75; hidden synapses gain nothing, they do
+better as drawn (.79). Raw reward drives hidden synapses astray (.45) and does no harm where there are none (.85). Shuffled and
+untrained twins stay at chance (.09 to .11).
 """
 
 import os
@@ -111,7 +115,7 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
                     banded(ax, by, 0.15, how)
             ax.axhline(CHANCE, color="#9a9a9a", linestyle=":", linewidth=0.8, label="chance")
             ax.set(xlabel="epochs of 1,297 samples", title=f"{letter}  {net}", ylim=(0, 1))
-            ax.legend(fontsize=7.5)
+            ax.legend(fontsize=7.5, loc="lower right", bbox_to_anchor=(1, 0.11))
         axes[0].set_ylabel("test accuracy, 8x8 digits")
     return fig
 
