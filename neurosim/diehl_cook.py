@@ -21,15 +21,12 @@ import scipy.sparse
 from numpy.typing import ArrayLike, NDArray
 
 from neurosim.engine import Network, Population, Projection, Spikes
+from neurosim.networks.diehl_cook import EXCITATORY, INPUTS, SUM, TO_EXCITATORY
 from neurosim.record import positive
-from neurosim.rules import SpikeRule, triplet
+from neurosim.rules import SpikeRule
+from neurosim.rules.stdp import DIEHL_COOK_RULE as STDP
 from neurosim.spiking import ConductanceLIF, Poisson
 
-STDP = triplet(A2_minus=1e-4, A3_plus=1e-2, tau_plus=20.0, tau_minus=20.0, tau_y=40.0, nearest=True)
-EXCITATORY = ConductanceLIF(
-    C=100.0, g_L=1.0, E_L=-65.0, E_e=0.0, E_i=-100.0, v_threshold=-72.0, theta=20.0, theta_plus=0.05, tau_theta=1e7,
-    v_reset=-65.0, refractory=5.0, tau_e=1.0, tau_i=2.0,
-)  # fmt: skip
 INHIBITORY = ConductanceLIF(
     C=10.0,
     g_L=1.0,
@@ -42,8 +39,7 @@ INHIBITORY = ConductanceLIF(
     tau_e=1.0,
     tau_i=2.0,
 )
-TO_INHIBITORY, TO_EXCITATORY = 10.4, 17.0  # nS
-SUM, INPUTS = 78.0, 784  # of the incoming weights, at so many inputs
+TO_INHIBITORY = 10.4  # nS
 BRIGHTER, LEAST, TRIES = 0.5, 5, 10  # of the first rates, at each new try; spikes
 MEAN = 10.0  # Hz, of all inputs
 

@@ -25,11 +25,10 @@ from neurosim.credit import DeltaRule, Labelled, vote
 from neurosim.networks.diehl_cook import EXCITATORY, total_of
 from neurosim.plasticity import Batch, Credit, Gradient, Recipe, Rule, forward, steady
 from neurosim.recipes_families import Entry, Space, Values
-from neurosim.rules import ClassMean, SpikeRule, Threshold, pair, triplet
+from neurosim.rules import ClassMean, SpikeRule, Threshold, pair
+from neurosim.rules.stdp import DIEHL_COOK_RULE
 
-AUTHORS = replace(
-    triplet(A2_minus=1e-4, A3_plus=1e-2, tau_plus=20.0, tau_minus=20.0, tau_y=40.0, nearest=True), forget=True
-)
+AUTHORS = replace(DIEHL_COOK_RULE, forget=True)
 PAIR = replace(pair(A_plus=1e-2, A_minus=1e-4, nearest=True), forget=True)
 GROWING = Threshold(0.0, EXCITATORY.theta_plus, EXCITATORY.tau_theta)
 SUMMED = ("excitatory.*",)

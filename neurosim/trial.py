@@ -136,28 +136,12 @@ class Layer(nn.Module):
         run.out = torch.stack(ys)
         return run.out
 
-    def received(self, x: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """What the whole input x [T, B, *pre] drives at each step, and the first state: for a net with a time loop of its own,
-
-        s = layer.step(s, t, drive[t], recurrent=y), which is faster than to send each step's input by itself.
-        """
+    def step(self, s: Mapping[str, Tensor], t: int, **x: Tensor | None) -> dict[str, Tensor]:
+        """One instant, for a net with a time loop of its own: x[synapse], None where silent; returns the state with y."""
         tape = _tape.get()
-        run = tape.run(self)
-        run.pre["input"] = x
-        drive = tape.send(run, "input", x)
-        return drive.unbind(0), self._first(tape, run, drive)
-
-    def step(
-        self, s: Mapping[str, Tensor], t: int, u: Tensor | None = None, /, **x: Tensor | None
-    ) -> dict[str, Tensor]:
-        """One instant, for a net with a time loop of its own: x[synapse], None where silent; returns the state with y.
-
-        u: what has been `received` already.
-        """
-        tape = _tape.get()
-        run = tape.run(self, again=t > 0 or u is not None)
+        run = tape.run(self, again=t > 0)
         run.u = [] if t == 0 else run.u
-        return self._advance(tape, run, s, t, u, x)
+        return self._advance(tape, run, s, t, None, x)
 
     def _first(self, tape: _Tape, run: _Run, drive: Tensor) -> dict[str, Tensor]:
         """The first state, theta [B, *unit] in it where there are thresholds: from the unit that is always 1."""

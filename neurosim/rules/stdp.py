@@ -24,8 +24,8 @@ from typing import NamedTuple
 from neurosim.rules.spike_rule import Power, SpikeRule, Term, Trace
 
 __all__ = [
-    "PFISTER_GERSTNER", "Power", "SpikeRule", "Term", "Trace", "TripletSet", "inhibitory", "morrison", "multiplicative",
-    "pair", "symmetric", "triplet", "van_rossum",
+    "DIEHL_COOK_RULE", "PFISTER_GERSTNER", "Power", "SpikeRule", "Term", "Trace", "TripletSet", "inhibitory",
+    "morrison", "multiplicative", "pair", "symmetric", "triplet", "van_rossum",
 ]  # fmt: skip
 
 
@@ -181,6 +181,11 @@ PFISTER_GERSTNER: Mapping[str, TripletSet] = MappingProxyType({
     "hippocampus-full-nearest": TripletSet(4.6e-3, 9.1e-3, 3e-3, 7.5e-9, 575.0, 47.0, True),
     "hippocampus-minimal-nearest": TripletSet(4.6e-3, 9.1e-3, 3e-3, 0.0, 575.0, 48.0, True),
 })  # fmt: skip
+
+
+DIEHL_COOK_RULE = triplet(  # Diehl & Cook 2015, Front Comput Neurosci 9:99, by the authors' code
+    A2_minus=1e-4, A3_plus=1e-2, tau_plus=20.0, tau_minus=20.0, tau_y=40.0, nearest=True
+)
 
 
 def symmetric(A: float = 0.01, tau: float = 20.0) -> SpikeRule:
