@@ -87,8 +87,8 @@ def figure(name: str, out: Path | None) -> int:
 @options("network")
 def list_(kind: str, network: str | None) -> int:
     """List rules, recipes, tasks, networks or studies; recipes of one network with --network."""
+    from neurosim.explain import catalogue
     from neurosim.networks import NETWORKS
-    from neurosim.report import catalogue
 
     if network and kind != "recipes":
         raise click.UsageError(f"--network: given with {kind}, but recipes alone are a network's")
@@ -103,14 +103,14 @@ def list_(kind: str, network: str | None) -> int:
 @click.option("--brian2", is_flag=True, help="A spike rule as a Brian2 program, to paste and run.")
 def explain(name: str, network: str | None, brian2: bool) -> int:
     """A recipe's or a rule's equation, what it reads, its relation to backprop, its source."""
-    from neurosim import report
+    from neurosim import explain as explaining
     from neurosim.networks import NETWORKS
     from neurosim.recipes import every_recipe_for
     from neurosim.rules import ALL
 
     wanted = [nearest("network", network, NETWORKS)] if network else list(NETWORKS)
-    known = {n: r for net in reversed(wanted) for n, r in every_recipe_for("digits", net, None, [name]).items()}
-    nearest("recipe or rule", name, [*known, *ALL])
+    found = {net: every_recipe_for("digits", net, None, [name]) for net in wanted}
+    nearest("recipe or rule", name, [*(n for known in found.values() for n in known), *ALL])
     if brian2:
         from neurosim.brian import script
         from neurosim.rules import SpikeRule
@@ -118,7 +118,13 @@ def explain(name: str, network: str | None, brian2: bool) -> int:
         spiking = {n: r for n, r in ALL.items() if isinstance(r, SpikeRule)}
         click.echo(script(spiking[nearest("spike rule", name, spiking)]))
         return 0
-    click.echo(report.explain_recipe(known[name]) if name in known else report.explain_rule(ALL[name]))
+    having = [net for net, known in found.items() if name in known]
+    if not having:
+        click.echo(explaining.explain_rule(ALL[name]))
+        return 0
+    click.echo(explaining.explain_recipe(found[having[0]][name]))
+    others = f"; it is also for {', '.join(having[1:])}: --network NAME" if having[1:] else ""
+    click.echo(f"network  as on {having[0]}{others}")
     return 0
 
 

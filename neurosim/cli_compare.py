@@ -17,6 +17,8 @@ from rich.console import Console
 
 from neurosim.flags import Interrupted, both_sizes, line_up, nearest, options, usable, warnings_in_one_line
 
+TESTED = 2000  # samples at most, where --limit cuts those to learn from
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -59,8 +61,8 @@ class Plan:
 @click.command()
 @click.argument("task")
 @options(
-    "network", "rules", "seeds", "epochs", "device", "data", "out", "json", "quick", "full", "workers", "dask", "fresh",
-    "checkpoints", "tuned", "first_seed", "delay", "corpus", "level", "patch", "code",
+    "network", "rules", "seeds", "epochs", "limit", "device", "data", "out", "json", "quick", "full", "workers", "dask",
+    "fresh", "checkpoints", "tuned", "first_seed", "delay", "corpus", "level", "patch", "code",
 )  # fmt: skip
 def compare(
     task: str,
@@ -68,6 +70,7 @@ def compare(
     rules: str | None,
     seeds: int | None,
     epochs: int | None,
+    limit: int | None,
     device: str,
     data: Path | None,
     out: Path | None,
@@ -109,7 +112,7 @@ def compare(
         line_up(rules, task, network)  # a wrong name is told before data are read
     shown = task_of(task, data, delay, corpus, level)
     own = any(v is not None for v in (delay, corpus, level, patch, code))  # of the task
-    plain = not (rules or seeds or epochs or quick or data or tuned or first_seed or own)
+    plain = not (rules or seeds or epochs or limit or quick or data or tuned or first_seed or own)
     network = network or shown.network
     usual = plain and network == shown.network
     shown = shown_to(network, shown, patch, code)
@@ -119,6 +122,8 @@ def compare(
     if quick:
         train, test, quick_epochs = quick_for(task, network)
         shown, epochs = shown.limited(train, test), epochs or quick_epochs
+    if limit:
+        shown = shown.limited(limit, None if quick else TESTED)
     epochs = epochs or epochs_for(task, network, full)
     seeds = seeds or (2 if quick else 20 if full else 5)
     device = usable(device)
@@ -147,6 +152,9 @@ def carry_out(plan: Plan, into_runs: bool, as_json: bool) -> int:
     if not cells:
         raise Interrupted(f"{plan.name}: interrupted before a cell was finished, nothing was written")
     folder = Path("runs") if interrupted and into_runs else plan.folder  # a part never replaces a whole
+    if all(c.status == "unsupported" for c in cells) and not interrupted:
+        why = "; ".join(dict.fromkeys(f"{c.recipe}: {c.reason}" for c in cells))
+        raise click.UsageError(f"{plan.name}: nothing could run, nothing was written ({why})")
     order = [r.name for r in plan.recipes]
     cells.sort(key=lambda c: (order.index(c.recipe), c.seed))
     manifest, png = write(plan, cells, interrupted, time.perf_counter() - start, folder)
@@ -223,7 +231,10 @@ def show(plan: Plan, manifest: dict[str, Any], png: Path, as_json: bool) -> None
         return
     console = Console() if sys.stdout.isatty() else Console(width=150)
     sizes = f"{manifest['config']['n_train']:,}, {manifest['config']['n_test']:,} tested"
-    title = f"{plan.slug}, {plan.network}: {len(plan.seeds)} seeds, {plan.epochs} epochs of {sizes}"
+    seeds, epochs = (
+        "1 " + word if n == 1 else f"{n} {word}s" for n, word in ((len(plan.seeds), "seed"), (plan.epochs, "epoch"))
+    )
+    title = f"{plan.slug}, {plan.network}: {seeds}, {epochs} of {sizes}"
     fixed = manifest["config"]["fixed"]
     for table in report.comparison_tables(title, manifest["recipes"], plan.task.metric, console.width, fixed):
         console.print(table)
@@ -233,3 +244,7 @@ def show(plan: Plan, manifest: dict[str, Any], png: Path, as_json: bool) -> None
         console.print(f"on the same test items: {said_baselines(manifest)} ({plan.task.metric})\n")
     if manifest["claims"]:
         show_claims(manifest["claims"], console)
+
+
+def counted(n: int, thing: str) -> str:
+    return f"{n} {thing}" + "s" * (n != 1)

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 INTERRUPTED = 130
+GROUPS = ("all", "core", "three-factor")  # of --rules
 
 
 def nearest(kind: str, name: str, known: Iterable[str]) -> str:
@@ -25,7 +26,7 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> str:
 
 def hint(name: str, known: Collection[str]) -> str:
     """The known names nearest to a wrong one, or all if none is near."""
-    near = get_close_matches(name, known, n=3, cutoff=0.4)
+    near = get_close_matches(name, known, n=3, cutoff=0.55)
     return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
 
 
@@ -38,7 +39,12 @@ def options(*names: str) -> Callable[[Any], Any]:
             help="mlp, cnn, rnn, lstm, lsnn, spiking-mlp, spiking-cnn, diehl-cook, transformer; default: the task's",
         ),
         "rules": click.option(
-            "--rules", default=None, help="all (default), core, three-factor, or SLUG,SLUG,... (tbptt-K for any K)"
+            "--rules",
+            default=None,
+            help="all (default), core, three-factor or SLUG, or several: A,B,... (tbptt-K for any K)",
+        ),
+        "limit": click.option(
+            "--limit", type=click.IntRange(1), help="learn from so many samples, and test on 2,000 at most"
         ),
         "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
         "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),
@@ -94,27 +100,31 @@ class Interrupted(click.ClickException):
 def line_up(rules: str | None, task: str, network: str, tuned: Path | None = None) -> list[Any]:
     """The recipes named by --rules, with the values tuned for the network: all, the core with its twin, what learns by
 
-    reward, or slugs.
+    reward, slugs, or several of these, each recipe once.
     """
+    slugs = [slug.strip() for slug in (rules or "all").split(",")]
+    found = {r.name: r for slug in dict.fromkeys(slugs) for r in named(slug, task, network, tuned)}
+    return list(found.values())
+
+
+def named(slug: str, task: str, network: str, tuned: Path | None) -> list[Any]:
+    """Of one name of --rules, the recipes."""
     from neurosim.networks import NETWORKS
     from neurosim.recipes import CORE, every_recipe_for, recipes_for, three_factor_for
 
-    slugs = [slug.strip() for slug in dict.fromkeys(str(rules).split(","))]
-    known = every_recipe_for(task, network, tuned, slugs)
-    whole = rules in (None, "all") or (rules == "core" and not CORE.keys() <= known.keys())  # a line-up of its own
-    if whole:
+    known = every_recipe_for(task, network, tuned, [slug])
+    if slug == "all" or (slug == "core" and not CORE.keys() <= known.keys()):  # a line-up of its own
         return list(recipes_for(task, network, tuned).values())
-    if rules == "three-factor":
+    if slug == "three-factor":
         return list(three_factor_for(task, network, tuned).values())
-    if rules == "core":
+    if slug == "core":
         return [known[n] for n in (*CORE, "backprop-bounded")]
-    for slug in (slug for slug in slugs if slug not in known):
-        if others := [n for n in NETWORKS if slug in every_recipe_for(task, n, None, slugs)]:
-            where = ", ".join(others)
-            raise click.UsageError(
-                f"rule {slug!r} is for {where}, not for {network}: see neurosim list recipes --network {network}"
-            )
-    return [known[nearest("rule", slug, known)] for slug in slugs]
+    if slug not in known and (others := [n for n in NETWORKS if slug in every_recipe_for(task, n, None, [slug])]):
+        where = ", ".join(others)
+        raise click.UsageError(
+            f"rule {slug!r} is for {where}, not for {network}: see neurosim list recipes --network {network}"
+        )
+    return [known[nearest("rule", slug, [*known, *GROUPS])]]
 
 
 def usable(device: str) -> str:

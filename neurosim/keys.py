@@ -27,8 +27,8 @@ import neurosim
 PACKAGE = Path(__file__).parent
 # Modules (NAME and NAME_...) that only choose, spread, test or show. Recipes and tuned values count by what they are.
 AROUND = {
-    "bootstrap", "brian", "checkpoint", "cli", "cluster", "figures", "flags", "generate", "keys", "locality", "manifest",
-    "peers", "probes", "recipes", "report", "statistics", "store", "study", "summary", "testing", "tuned", "tuning",
+    "bootstrap", "brian", "checkpoint", "cli", "cluster", "explain", "figures", "flags", "generate", "keys", "locality",
+    "manifest", "peers", "probes", "recipes", "report", "statistics", "store", "study", "summary", "testing", "tuned", "tuning",
 }  # fmt: skip
 KNOWN_BY_VERSION = {"torch", "numpy", *sys.stdlib_module_names}
 PLAIN = (type(None), bool, int, float, str, tuple, list, dict, set, frozenset, Tensor, np.ndarray)

@@ -19,9 +19,10 @@ MOST = 18_000  # rows that a CSV below 1 MB holds
 
 def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folder: Path) -> tuple[dict[str, Any], Path]:
     """The figure with its CSV and JSON; returns what the JSON says, and the path of the figure."""
-    from neurosim import figures, recipes, report
+    from neurosim import figures, recipes
     from neurosim.compare import rows_of
     from neurosim.cost import per_correct
+    from neurosim.explain import prepared
     from neurosim.figures_comparison import comparison
     from neurosim.plasticity import synapses
     from neurosim.summary import as_drawn, equivalences, summary
@@ -31,7 +32,7 @@ def write(plan: Plan, cells: list[Any], interrupted: bool, seconds: float, folde
     learnable = [n for n in synapses(net) if not n.endswith(".lateral")]
     for r in plan.recipes:
         if r.name in found:
-            found[r.name]["prepared"], found[r.name]["as_drawn"] = report.prepared(r), as_drawn(r, learnable)
+            found[r.name]["prepared"], found[r.name]["as_drawn"] = prepared(r), as_drawn(r, learnable)
             paid = next((c.cost for c in cells if c.recipe == r.name and c.cost), {})
             found[r.name] |= {k: v for k, v in paid.items() if k not in SPIKES} | spikes_of(
                 [c.cost for c in cells if c.recipe == r.name]

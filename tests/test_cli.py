@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -86,12 +87,58 @@ def test_json_on_stdout_and_redrawing_without_running(tmp_path, capsys):
         (["study", "linear_feedback_alinment"], "did you mean linear_feedback_alignment"),
         (["check", "nothing_like_it"], "unknown study"),
         (["list", "rule"], "rule"),
+        (["compare", "digits", "--rules", "oja,zzqpt"], "there are"),  # nothing is near
+        (["compare", "digits", "--limit", "0"], "--limit"),
+        (
+            [
+                "compare",
+                "digits",
+                "--network",
+                "spiking-mlp",
+                "--code",
+                "current",
+                "--rules",
+                "stdp",
+                "--epochs",
+                "1",
+                "--seeds",
+                "1",
+                "--limit",
+                "64",
+                "--workers",
+                "1",
+            ],
+            "nothing could run, nothing was written (stdp: ",
+        ),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(argv, said, capsys):
     assert run(*argv) == 2
     shown = capsys.readouterr()
     assert said in shown.err and shown.err.count("\n") == 1 and "Traceback" not in shown.err and shown.out == ""
+    assert not [p for p in Path().rglob("*") if p.suffix in (".png", ".csv", ".json") and ".cells" not in p.parts]
+
+
+def test_limit_cuts_what_is_learned_and_groups_mix_with_names(tmp_path, capsys):
+    start = ["compare", "digits", "--epochs", "1", "--seeds", "2", "--workers", "1"]
+    assert run(*start, "--rules", "oja,three-factor,oja", "--limit", "60") == 0
+    assert "2 seeds, 1 epoch of 60, 500 tested" in " ".join(capsys.readouterr().out.split())
+    _, manifest = figures.load("compare-digits-mlp", tmp_path / "runs")
+    found = manifest["recipes"]
+    assert manifest["config"]["n_train"] == 60 and [*found][0] == "oja" and len(found) > 5
+    assert {"reward-hebb", "frozen"} <= found.keys()  # of the group
+
+
+def test_explain_says_of_which_network(capsys):
+    assert run("explain", "stdp") == 0
+    assert "as on lsnn; it is also for spiking-mlp, spiking-cnn, diehl-cook" in capsys.readouterr().out
+    assert run("explain", "stdp", "--network", "diehl-cook") == 0
+    assert capsys.readouterr().out.rstrip().endswith("network  as on diehl-cook")
+
+
+def test_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "neurosim", "list", "networks"], capture_output=True, text=True)
+    assert done.returncode == 0 and "spiking-cnn" in done.stdout
 
 
 def test_no_cuda_is_said_in_one_line(capsys):

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,17 @@ def full_table() -> dict:
         for s in range(5)
     ]
     return summary(cells, list(RECIPES.values()))
+
+
+def test_of_two_seeds_the_table_shows_both_and_no_p() -> None:
+    draw = np.random.default_rng(0)
+    cells = [cell(n, s, right(m, draw)) for n, m in (("bptt", 0.9), ("reservoir", 0.5)) for s in range(2)]
+    found = summary(cells, [replace(RECIPES["backprop"], name="bptt"), replace(RECIPES["frozen"], name="reservoir")])
+    a, b = sorted(found["bptt"]["test"])
+    text = shown(found, 150)
+    assert f"{(a + b) / 2:.3f} ({a:.2f}, {b:.2f})" in line_of(text, "bptt")
+    assert "gap to bptt" in text and "over reservoir" in text and "backprop" not in text and "frozen" not in text
+    assert not [line for line in text.splitlines() if "rule" in line.split()[:1] and "p" in line.split()]
 
 
 @pytest.mark.parametrize("width", (80, 100, 150))
