@@ -32,10 +32,6 @@ from neurosim.study import Mode, main
 METRIC, SEEDS = "accuracy", 5
 NETWORKS = {"mlp": "#2a6fbb", "spiking-mlp": "#d1495b", "spiking-cnn": "#2e8b57", "diehl-cook": "#b8860b"}
 NEEDED = ("mlp", "spiking-mlp")
-NAMED = (
-    "backprop", "frozen", "surrogate-bptt", "symmetric-stdp-wta", "reward-stdp", "backprop-rate", "frozen-wta", "softhebb",
-    "triplet-stdp", "frozen-rate", "untrained",
-)  # fmt: skip
 COUNTED = {"operations": "synaptic_operations", "spikes": "spikes_per_sample"}
 CAVEAT = "Arithmetic alone: memory traffic, neurons' dynamics, routing and leakage are left out, and dominate on real hardware."
 
@@ -112,54 +108,78 @@ def claims_of(rows: Sequence[Mapping]) -> list[dict]:
 
 def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
     found = points(rows)
+    nets = [n for n in NETWORKS if any(p[0] == n for p in found)]
+    line = front(found)
     with matplotlib.rc_context(STYLE):
-        fig = Figure(figsize=(9.6, 6.4), layout="constrained")
-        ax: Axes = fig.subplots()
-        for network, colour in NETWORKS.items():
+        fig = Figure(figsize=(12.5, 4.6 * ((len(nets) + 1) // 2)), layout="constrained")
+        panels = fig.subplots((len(nets) + 1) // 2, 2, sharex=True, sharey=True, squeeze=False).flat
+        lowest = 0.6 * min(1 - p[3] for p in found)
+        cheap, dear = min(p[2] for p in found), max(p[2] for p in found)
+        for ax, network, letter in zip(panels, nets, "ABCD", strict=False):
+            ax.set(xscale="log", yscale="log", xlim=(0.7 * cheap, 3 * dear), ylim=(1.1, lowest))
+            ax.scatter([p[2] for p in found], [1 - p[3] for p in found], 12, color="#d0d0d0", zorder=1)
+            ax.plot(
+                [p[2] for p in line],
+                [1 - p[3] for p in line],
+                "--",
+                color="#444444",
+                linewidth=1,
+                zorder=1,
+                label="front",
+            )
+            ax.axhline(0.9, color="#9a9a9a", linestyle=":", linewidth=0.8, label="chance")
             mine = [p for p in found if p[0] == network]
-            for k, (_, slug, energy, accuracy) in enumerate(mine):
-                each = [
-                    float(r["value"])
-                    for r in rows
-                    if (r["layer"], r["recipe"], r["quantity"]) == (network, slug, "test")
-                ]
-                half = interval(each)[1]
-                rate = slug.endswith("-rate") or network == "mlp"
-                ax.errorbar(energy, accuracy, half if np.isfinite(half) else None, color=colour, marker="s" if rate else "o",
-                            markersize=6, markerfacecolor="white" if rate else colour, linestyle="none", elinewidth=0.8,
-                            label=f"{network}" if k == 0 else None, alpha=0.9)  # fmt: skip
-        line = front(found)
-        ax.plot([p[2] for p in line], [p[3] for p in line], "--", color="#444444", linewidth=1, zorder=0, label="front")
-        for (_, slug, energy, accuracy), dy in zip(labelled(found), heights(labelled(found)), strict=True):
-            ax.annotate(slug, (energy, accuracy), (9, dy), textcoords="offset points", fontsize=7.5, va="center",
-                        arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.6})  # fmt: skip
-        ax.axhline(0.1, color="#9a9a9a", linestyle=":", linewidth=0.8, label="chance")
-        ax.set(xscale="log", xlabel="energy of an answer, nJ (4.6 pJ a MAC, 0.9 pJ a synaptic operation)",
-               ylabel="test accuracy, 8x8 digits", ylim=(0, 1.02))  # fmt: skip
-        ax.legend(loc="center right", fontsize=8, title="filled: spikes; open: rates", title_fontsize=8)
-        ax.set_title("Accuracy against energy: mean and 95 % t interval of five seeds")
-        fig.supxlabel(CAVEAT, fontsize=7.5, x=0.01, ha="left")
+            panel(ax, mine, {p[1]: scores(rows, network, p[1]) for p in mine}, NETWORKS[network])
+            ax.set_title(f"{letter}  {network}")
+            ax.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 1.0], [".02", ".05", ".1", ".2", ".5", "1"])
+            ax.yaxis.set_minor_formatter("")
+        for ax in list(panels)[len(nets) :]:
+            ax.set_visible(False)
+        axes: Sequence[Axes] = fig.axes
+        axes[0].legend(loc="lower right", fontsize=8, title="filled: spikes; open: rates; grey: the other nets",
+                       title_fontsize=8)  # fmt: skip
+        for ax in axes[::2]:
+            ax.set_ylabel("test error, 8x8 digits (mean, 95 % interval)")
+        for ax in axes[-2:]:
+            ax.set_xlabel("energy of an answer, nJ (4.6 pJ a MAC, 0.9 pJ a synaptic operation)")
+        fig.supxlabel(CAVEAT, fontsize=8, x=0.01, ha="left")
     return fig
 
 
-def labelled(found: Sequence[tuple[str, str, float, float]]) -> list[tuple[str, str, float, float]]:
-    """What is named in the figure: the front, and the recipes that one looks for."""
-    line = {p[:2] for p in front(found)}
-    return sorted((p for p in found if p[:2] in line or p[1] in NAMED), key=lambda p: -p[3])
+def scores(rows: Sequence[Mapping], network: str, recipe: str) -> list[float]:
+    key = network, recipe, "test"
+    return [float(r["value"]) for r in rows if (r["layer"], r["recipe"], r["quantity"]) == key]
 
 
-def heights(found: Sequence[tuple[str, str, float, float]]) -> list[float]:
-    """By how many points each label is moved, so that those of neighbours do not meet."""
-    moved: list[float] = []
-    placed: list[tuple[float, float]] = []
-    for _, _, energy, accuracy in found:
-        x, y = np.log10(energy), accuracy
-        at = y
-        while any(abs(x - a) < 0.45 and abs(at - b) < 0.022 for a, b in placed):
-            at -= 0.004
-        placed.append((x, at))
-        moved.append((at - y) * 380)
-    return moved
+def panel(
+    ax: Axes, found: Sequence[tuple[str, str, float, float]], each: Mapping[str, Sequence[float]], colour: str
+) -> None:
+    """One net's recipes, all named, the better above."""
+    for network, slug, energy, accuracy in found:
+        half = interval(each[slug])[1]
+        ends = None if not np.isfinite(half) else [[min(half, 0.9 * (1 - accuracy))], [half]]
+        rate = slug.endswith("-rate") or network == "mlp"
+        ax.errorbar(energy, 1 - accuracy, ends, color=colour, marker="s" if rate else "o", markersize=5, linestyle="none",
+                    markerfacecolor="white" if rate else colour, elinewidth=0.8, alpha=0.9)  # fmt: skip
+    for (_, slug, energy, accuracy), at in zip(found, places(ax, found), strict=True):
+        ax.annotate(slug, (energy, 1 - accuracy), at, textcoords="axes fraction", fontsize=7, va="center",
+                    arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.5, "shrinkA": 0, "relpos": (0, 0.5)})  # fmt: skip
+
+
+def places(ax: Axes, found: Sequence[tuple[str, str, float, float]]) -> list[tuple[float, float]]:
+    """Where each name stands, in fractions of the panel: right of its point, and below the names that are already there."""
+    (x0, x1), (y0, y1) = np.log10(ax.get_xlim()), np.log10(ax.get_ylim())
+    at = [((np.log10(e) - x0) / (x1 - x0), (np.log10(1 - a) - y0) / (y1 - y0)) for _, _, e, a in found]
+    placed: dict[int, tuple[float, float]] = {}
+    for k in sorted(range(len(found)), key=lambda k: -at[k][1]):
+        x, y = at[k][0] + 0.025, at[k][1]
+        long = 0.0125 * len(found[k][1])
+        while any(
+            x < a + 0.0125 * len(found[j][1]) and a < x + long and abs(y - b) < 0.033 for j, (a, b) in placed.items()
+        ):
+            y -= 0.003
+        placed[k] = x, y
+    return [placed[k] for k in range(len(found))]
 
 
 if __name__ == "__main__":
