@@ -1,8 +1,8 @@
 """How well does Diehl & Cook's unsupervised spiking network recognise images, and what do its neurons come to look for?
 
-`neurosim.diehl_cook` with the authors' neurons, inhibition and rule (values in its file), 100 and 400 excitatory neurons, 250
-ms an image at dt = 1 ms (theirs: 350 ms and 150 ms of rest at .5 ms). Fashion-MNIST, all 60,000 training images once, and the
-8x8 digits ten times; MNIST three times where --data or NEUROSIM_DATA has its files. Intensities are scaled so that every
+`neurosim.diehl_cook` with the authors' neurons, inhibition and rule (values in its file), 100 and 400 excitatory neurons, and
+as theirs 350 ms an image, 150 ms of rest and dt = .5 ms. Fashion-MNIST, all 60,000 training images once, and the 8x8 digits
+ten times; MNIST three times where --data or NEUROSIM_DATA has its files. Intensities are scaled so that every
 image drives its inputs at 10 Hz on average, the 64 of the digits at 30 Hz (the authors' intensity / 4 suits MNIST, whose
 images are thin). A neuron's class is that of the training images it answered most to, over the last 10,000; the vote is
 tested on images that are shown while weights and thresholds stay.
@@ -45,7 +45,8 @@ POINTS, QUICK = (250, 1000, 2500, 5000, 10_000, 20_000, 40_000), 500
 NOTHING = triplet(A2_minus=1e-30, A3_plus=0.0, tau_minus=20.0, nearest=True)  # as good as no rule
 RULES = {"STDP": STDP, "thresholds alone": NOTHING}
 PUBLISHED = {100: 0.829, 400: 0.870}
-SHOWN, SIDE = 25, 14  # neurons whose fields are drawn, and of how many pixels a side
+DT, SHOWN, REST = 0.5, 350.0, 150.0  # ms
+DRAWN, SIDE = 25, 14  # neurons whose fields are drawn, and of how many pixels a side
 COLOURS = {100: "#2a6fbb", 400: "#d1495b"}
 
 
@@ -65,7 +66,9 @@ def live(folder: Path | None, quick: bool, job: Job) -> list[dict]:
     tx, ty = split.test_x.flatten(1).numpy(), split.test_y.numpy()
     order = np.concatenate([np.random.default_rng([job.seed, k]).permutation(len(x)) for k in range(PASSES[job.data])])
     order = order[:QUICK] if quick else order
-    model = DiehlCook(x.shape[1], job.n, job.seed, rule=RULES[job.rule], total=TOTALS.get(job.data))
+    model = DiehlCook(
+        x.shape[1], job.n, job.seed, dt=DT, shown=SHOWN, rest=REST, rule=RULES[job.rule], total=TOTALS.get(job.data)
+    )
     coded = partial(rates_of, mean=MEANS.get(job.data, MEAN))
     at = {"recipe": job.rule, "seed": job.seed, "epoch": job.n}
     rows, counts, seconds, seen = [], [], 0.0, 0
@@ -93,7 +96,7 @@ def live(folder: Path | None, quick: bool, job: Job) -> list[dict]:
 
 def fields(model: DiehlCook, at: Mapping) -> list[dict]:
     """The incoming weights of the first neurons, 2 x 2 pixels in one; `samples`: SIDE * row + column."""
-    w = model.synapses.w.reshape(SIDE, 2, SIDE, 2, model.n).mean((1, 3))[..., :SHOWN]
+    w = model.synapses.w.reshape(SIDE, 2, SIDE, 2, model.n).mean((1, 3))[..., :DRAWN]
     return [{**at, "samples": p, "layer": str(k), "quantity": "field", "value": round(float(v), 3)}
             for k in range(w.shape[-1]) for p, v in enumerate(w[..., k].flatten())]  # fmt: skip
 
@@ -179,7 +182,7 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
         grids = lower.subplots(1, max(1, len(sizes)), squeeze=False)[0]
         for k, (ax, n) in enumerate(zip(grids, sizes, strict=False), len(data) + 1):
             image = ax.imshow(mosaic(rows, n), cmap="magma", interpolation="nearest")
-            ax.set(xticks=[], yticks=[], title=f"{'ABCDEF'[k]}  Fields of {SHOWN} of {n} neurons, fashion")
+            ax.set(xticks=[], yticks=[], title=f"{'ABCDEF'[k]}  Fields of {DRAWN} of {n} neurons, fashion")
             ax.grid(False)
             lower.colorbar(image, ax=ax, shrink=0.8, label="mean weight of 2 x 2 pixels")
         if not sizes:
@@ -189,7 +192,7 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
 
 def mosaic(rows: Sequence[Mapping], n: int) -> np.ndarray:
     """The fields side by side, a line of nothing between them."""
-    across = round(SHOWN**0.5)
+    across = round(DRAWN**0.5)
     whole = np.full((across * (SIDE + 1), across * (SIDE + 1)), np.nan)
     for r in rows:
         if r["quantity"] == "field" and int(r["epoch"]) == n:

@@ -163,7 +163,7 @@ def panel(
                     markerfacecolor="white" if rate else colour, elinewidth=0.8, alpha=0.9)  # fmt: skip
     for (_, slug, energy, accuracy), at in zip(found, places(ax, found), strict=True):
         ax.annotate(slug, (energy, 1 - accuracy), at, textcoords="axes fraction", fontsize=7, va="center",
-                    arrowprops={"arrowstyle": "-", "color": "#aaaaaa", "linewidth": 0.5, "shrinkA": 0, "relpos": (0, 0.5)})  # fmt: skip
+                    arrowprops={"arrowstyle": "-", "color": "#aaa", "lw": 0.5, "shrinkA": 0, "relpos": (0, 0.5)})  # fmt: skip
 
 
 def places(ax: Axes, found: Sequence[tuple[str, str, float, float]]) -> list[tuple[float, float]]:

@@ -7,14 +7,19 @@ Two spiking nets that learn without names, new for each batch size, the same ima
     winner takes all, digits       `networks.spiking_mlp`, symmetric-stdp-wta, ten epochs, a linear readout by the delta rule
 
 each with dW and thresholds summed over the batch (a batch of n changes as much as n images alone), and averaged (as much as
-one). Beside the first the engine, in which weights change at every spike; it differs in more than that (an
-order of its own, images that answer with fewer than five spikes are shown again, inhibition comes a step later, labels are from
-all images). Batches of 1, 4, 16, 64; at 1 sum and mean are one.
+one). Beside the first the engine, in which weights change at every spike; it differs in more than that (an order of its own,
+images that answer with fewer than five spikes are shown again, labels are from all images, thresholds decay in a rest of 150
+ms). It runs at dt = .5 ms, where inhibition takes two steps, 1 ms as on tensors. Batches of 1, 4, 16, 64; at 1 sum and mean are
+one.
 Class means are over the same number of images; Adam's rate at the digits' readout grows with the root of the batch's size.
 
 Expected: summed, small batches do as well as single images, and large ones worse, since the neurons that win at first all grow
 at once before a threshold can stop them; averaged, a large batch learns too little in the same number of images. All else is a
 finding.
+
+Found (three seeds): summed, every size reaches what single images reach (.62 to .64, and .92), against the expectation for
+large ones; averaged, accuracy falls with the batch (.62, .48, .38, .33; .92, .92, .83, .75), since so few updates change too
+little. The engine comes to .56.
 """
 
 import os
@@ -78,7 +83,7 @@ def online(task: object, seed: int) -> float:
     split = task.split(seed)
     x, y = split.train_x.flatten(1).numpy(), split.train_y.numpy()
     order = np.random.default_rng(seed).permutation(len(x))
-    model = DiehlCook(x.shape[1], N, seed)
+    model = DiehlCook(x.shape[1], N, seed, dt=0.5)
     counts = model.learn(rates_of(x[order], MEAN))
     labels = assign(counts, y[order], 10)
     right = vote(model.respond(rates_of(split.test_x.flatten(1).numpy(), MEAN)), labels, 10) == split.test_y.numpy()

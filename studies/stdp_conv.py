@@ -11,12 +11,17 @@ the thresholds as drawn, as Kheradpisheh et al. learn with and answer without co
                  counts read the same way
     intensities  the classifier on the images themselves
 
-Every image is shown twice, to STDP twice for each layer; its two rates are of the size that searches on the digits found, and
-were not searched here.
+2,000 images, 1,000 tested. Every image is shown twice, to STDP twice for each layer. Its two rates are of the size that the
+searches on the digits found; on 400 images of the validation part filters and accuracy were the same from a hundredth to five
+times of it.
 
 Reference: Kheradpisheh, Ganjtabesh, Thorpe & Masquelier 2018, Neural Netw 99:56 (MNIST, 98.4 % with a support vector machine,
 latency code, far more images). Expected from there: learned filters are read better than drawn ones, at both depths, and the
 second depth no worse than the first. All else is a finding.
+
+Found (three seeds): STDP finds edges and bars where drawn filters are noise, but what a linear reader gets from them is the
+same within the intervals: .842 against .841 after conv1, .832 against .840 after conv2 (this claim fails), .844 and .832 by
+surrogate gradients, whose conv1 hardly moves, .819 from the intensities. Learned filters spike 1.6 and 3.6 times as often.
 """
 
 import os
@@ -45,7 +50,7 @@ from neurosim.study import Mode, main
 from neurosim.tasks import fashion, shown_to
 
 METRIC, SEEDS, SEEDS_FULL = "accuracy", 3, 5
-SHOWN, TESTED, EPOCHS, QUICK = 1000, 600, 2, (64, 40)
+SHOWN, TESTED, EPOCHS, QUICK = 2000, 1000, 2, (64, 40)
 RATES = {"conv1": (0.1, 0.1), "conv2": (0.1, 0.1)}  # of filters and of thresholds
 DEPTHS, HOWS = ("conv1", "conv2"), ("drawn", "STDP", "surrogate")
 COLOURS = {"drawn": "#7f7f7f", "STDP": "#c2179a", "surrogate": "#1a1a1a"}
@@ -110,7 +115,7 @@ def read(x: np.ndarray, y: np.ndarray, tx: np.ndarray, ty: np.ndarray) -> float:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return float(make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200)).fit(x, y).score(tx, ty))
+    return float(make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=5000)).fit(x, y).score(tx, ty))
 
 
 def live(folder: Path | None, quick: bool, job: Job) -> list[dict]:
@@ -192,9 +197,8 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
             image = mosaic(rows, how)
             most = np.nanmax(np.abs(image)) if np.isfinite(image).any() else 1.0
             grid.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
-            grid.set(xticks=[], yticks=[])
             grid.set_title(how, fontsize=9)
-            grid.grid(False)
+            grid.set_axis_off()
         right.suptitle(
             "B  Filters of conv1, 5x5: red excites, blue inhibits; each panel on its own scale", fontsize=9.5
         )
