@@ -46,11 +46,10 @@ MEAN = 10.0  # Hz, of all inputs
 
 
 class DiehlCook:
-    """`inputs` Poisson units, n excitatory and n inhibitory neurons, dt in ms; each image for `shown` ms, then `rest` ms of none.
+    """`inputs` Poisson units, n excitatory and n inhibitory neurons, dt in ms; each image for `shown` ms, `rest` ms of none.
 
-    Of a rest only what outlasts it is computed: all else is back where it started, thresholds have decayed by exp(-rest / tau_theta).
-    At dt = 1 ms several neurons cross their thresholds before inhibition reaches them, and learn the same; the authors have .5 ms,
-    and images of 350 ms.
+    Defaults are the authors'. Of a rest only what outlasts it is computed: thresholds decay by exp(-rest / tau_theta), all else
+    is back at its start. With dt = 1 ms many neurons reach threshold before inhibition comes, and learn the same.
 
     total: the sum of a neuron's incoming weights, default 78, the authors' at 784 inputs, and in proportion at others, which
     then want higher rates. `net`, `shows`, `cells` and `synapses` are the network, its inputs, the excitatory neurons and what
@@ -63,8 +62,8 @@ class DiehlCook:
         n: int = 400,
         seed: int = 0,
         *,
-        dt: float = 1.0,
-        shown: float = 250.0,
+        dt: float = 0.5,
+        shown: float = 350.0,
         rest: float = 150.0,
         rule: SpikeRule = STDP,
         least: int = LEAST,

@@ -45,7 +45,6 @@ POINTS, QUICK = (250, 1000, 2500, 5000, 10_000, 20_000, 40_000), 500
 NOTHING = triplet(A2_minus=1e-30, A3_plus=0.0, tau_minus=20.0, nearest=True)  # as good as no rule
 RULES = {"STDP": STDP, "thresholds alone": NOTHING}
 PUBLISHED = {100: 0.829, 400: 0.870}
-DT, SHOWN, REST = 0.5, 350.0, 150.0  # ms
 DRAWN, SIDE = 25, 14  # neurons whose fields are drawn, and of how many pixels a side
 COLOURS = {100: "#2a6fbb", 400: "#d1495b"}
 
@@ -66,9 +65,7 @@ def live(folder: Path | None, quick: bool, job: Job) -> list[dict]:
     tx, ty = split.test_x.flatten(1).numpy(), split.test_y.numpy()
     order = np.concatenate([np.random.default_rng([job.seed, k]).permutation(len(x)) for k in range(PASSES[job.data])])
     order = order[:QUICK] if quick else order
-    model = DiehlCook(
-        x.shape[1], job.n, job.seed, dt=DT, shown=SHOWN, rest=REST, rule=RULES[job.rule], total=TOTALS.get(job.data)
-    )
+    model = DiehlCook(x.shape[1], job.n, job.seed, rule=RULES[job.rule], total=TOTALS.get(job.data))
     coded = partial(rates_of, mean=MEANS.get(job.data, MEAN))
     at = {"recipe": job.rule, "seed": job.seed, "epoch": job.n}
     rows, counts, seconds, seen = [], [], 0.0, 0

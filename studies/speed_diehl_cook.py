@@ -143,7 +143,7 @@ def tensors(x, y, test, said, seed):
 
 def ours(x, y, test, said, seed):
     """(CPU seconds, excitatory spikes per image, test accuracy) of the event-driven network that learned x."""
-    model = DiehlCook(x.shape[1], N, seed, shown=SHOWN)
+    model = DiehlCook(x.shape[1], N, seed, dt=1.0, shown=SHOWN)
     model.net.made()
     start = time.process_time()
     counts = model.learn(rates_of(x))

@@ -83,7 +83,7 @@ def online(task: object, seed: int) -> float:
     split = task.split(seed)
     x, y = split.train_x.flatten(1).numpy(), split.train_y.numpy()
     order = np.random.default_rng(seed).permutation(len(x))
-    model = DiehlCook(x.shape[1], N, seed, dt=0.5)
+    model = DiehlCook(x.shape[1], N, seed, shown=250.0)
     counts = model.learn(rates_of(x[order], MEAN))
     labels = assign(counts, y[order], 10)
     right = vote(model.respond(rates_of(split.test_x.flatten(1).numpy(), MEAN)), labels, 10) == split.test_y.numpy()

@@ -37,7 +37,7 @@ def test_claims_hold_and_fail():
 
 def test_a_field_is_drawn_where_it_lies():
     """Neuron 7 answers to the pixel in line 4, column 21: line 2 and column 10 of the third field in the second line."""
-    n = study.SHOWN
+    n = study.DRAWN
     w = np.zeros((28, 28, n))
     w[4:6, 20:22, 7] = 1.0
     model = SimpleNamespace(synapses=SimpleNamespace(w=w.reshape(-1)), n=n)
