@@ -15,6 +15,7 @@ sum before each image, and an image to which fewer than `least` spikes answer is
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,9 @@ MEAN = 10.0  # Hz, of all inputs
 class DiehlCook:
     """`inputs` Poisson units, n excitatory and n inhibitory neurons, dt in ms; each image for `shown` ms, `rest` ms of none.
 
-    Defaults are the authors'. Of a rest only what outlasts it is computed: thresholds decay by exp(-rest / tau_theta), all else
-    is back at its start. With dt = 1 ms many neurons reach threshold before inhibition comes, and learn the same.
+    dt, shown and rest are the authors'; their delays of input synapses are not here. After each image thresholds decay by
+    exp(-(shown + rest) / tau_theta), all else is back at its start. With dt = 1 ms many neurons reach threshold before
+    inhibition comes, and learn the same.
 
     total: the sum of a neuron's incoming weights, default 78, the authors' at 784 inputs, and in proportion at others, which
     then want higher rates. `net`, `shows`, `cells` and `synapses` are the network, its inputs, the excitatory neurons and what
@@ -79,9 +81,12 @@ class DiehlCook:
             raise ValueError(f"rest: given {rest!r}, it is a time in ms, 0 for none")
         self.net = Network(dt=dt, seed=seed, dtype=dtype)
         self.n, self.shown, self.least, self.total = n, shown, least, total
-        self.decay = math.exp(-rest / EXCITATORY.tau_theta)
+        self.decay = math.exp(-(shown + rest) / EXCITATORY.tau_theta)
         self.shows: Population = self.net.add(inputs, Poisson(), name="input")
-        self.cells: Population = self.net.add(n, EXCITATORY, name="excitatory")
+        still = replace(
+            EXCITATORY, tau_theta=math.inf
+        )  # a step's decay is below float32's rounding: once an image, `decay`
+        self.cells: Population = self.net.add(n, still, name="excitatory")
         rivals = self.net.add(n, INHIBITORY, name="inhibitory")
         self.synapses: Projection = self.net.connect(
             self.shows, self.cells, weight=lambda g, k: 0.3 * (g.random(k) + 0.01), onto="g_e", rule=rule, w_max=1.0

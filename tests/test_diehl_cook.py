@@ -1,5 +1,7 @@
 """Diehl & Cook's network: who drives whom, what stays, what is learned; labels and votes by hand."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -77,17 +79,21 @@ def test_weights_and_thresholds_are_learned_and_stay_while_it_responds():
     model.learn(0 * x[:1])
     np.testing.assert_allclose(model.synapses.w.reshape(-1, 8).sum(0), 78 * 96 / 784, rtol=1e-5)
     assert not np.allclose(after, model.synapses.w, rtol=1e-3)  # scaled before an image, not after the last
-    shown = 20 + 1
-    np.testing.assert_allclose(model.theta[:], 20 * np.exp(-shown * 500 / 1e7) + 0.05 * counts.sum(0), rtol=2e-3)
+    grown = 0.05 * counts.sum(0)
+    assert (model.theta > 0.999 * grown + 19.97).all() and (
+        model.theta < grown + 19.99
+    ).all()  # 21 images: 20 falls to 19.979
     assert model.synapses.w.min() >= 0 and model.synapses.w.max() <= 1
 
 
-@pytest.mark.parametrize("dt", (1.0, 0.5))
-@pytest.mark.parametrize("rest", (0.0, 5e6))
-def test_thresholds_decay_while_an_image_is_shown_and_in_the_rest_after_it(dt, rest):
-    model = DiehlCook(INPUTS, 3, dt=dt, shown=400.0, rest=rest, least=0, dtype=np.float64)
+@pytest.mark.parametrize("rest", (0.0, 150.0))
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+def test_thresholds_decay_while_an_image_is_shown_and_in_the_rest_after_it(rest, dtype):
+    """Also in float32, which does not hold a step's share of it: 20 mV fall by .0014 or .002 in two images."""
+    model = DiehlCook(INPUTS, 3, rest=rest, least=0, dtype=dtype)
     model.learn(np.zeros((2, INPUTS)))
-    np.testing.assert_allclose(model.theta, 20 * np.exp(-2 * (400 + rest) / 1e7), rtol=1e-10)
+    fallen = -20 * math.expm1(-2 * (350 + rest) / 1e7)
+    np.testing.assert_allclose(20 - model.theta.astype(float), fallen, rtol=1e-9 if dtype == np.float64 else 5e-3)
 
 
 def test_it_is_the_same_for_the_same_seed_and_learns_patterns_without_labels():
@@ -100,9 +106,10 @@ def test_it_is_the_same_for_the_same_seed_and_learns_patterns_without_labels():
     assert set(labels) - {-1} == {0, 1, 2}
     assert (vote(model.respond(other), labels, 3) == z).mean() > 0.9
     w = model.synapses.w.reshape(-1, 9)
-    for k, c in enumerate(labels):
-        if counts[:, k].sum() > 100:
-            assert w[PATTERNS[c] > 0, k].sum() > 0.5 * w[:, k].sum()  # a receptive field is its pattern
+    winners = [k for k in range(9) if counts[:, k].sum() > 200]
+    assert {labels[k] for k in winners} == {0, 1, 2}
+    for k in winners:  # a receptive field is its pattern, a third of the inputs
+        assert w[PATTERNS[labels[k]] > 0, k].sum() > 0.6 * w[:, k].sum()
 
 
 def test_a_dim_image_is_shown_brighter():

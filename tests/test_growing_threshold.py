@@ -1,6 +1,7 @@
 """A threshold that each spike raises: by its closed form on tensors, and in the engine as on tensors."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -75,3 +76,18 @@ def test_a_slow_current_beside_it_is_refused_in_the_engine():
     with pytest.raises(Unsupported, match="theta_plus: given 1.0 with nmda"):
         net.add(3, ns.ConductanceLIF(theta_plus=1.0, nmda=0.5))
         net.run(1.0)
+
+
+def test_a_decay_that_float32_does_not_hold_is_said():
+    def made(tau_theta, dtype):
+        net = ns.Network(dt=0.5, dtype=dtype)
+        net.add(2, ns.ConductanceLIF(theta_plus=0.05, tau_theta=tau_theta))
+        net.run(1.0)
+
+    with pytest.warns(UserWarning, match="tau_theta: given 1e.07, in float32 a step of 0.5 ms"):
+        made(1e7, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(1e7, np.float64)
+        made(math.inf, np.float32)
+        made(1e4, np.float32)

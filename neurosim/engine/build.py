@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from neurosim.spiking import steps_of
 if TYPE_CHECKING:
     from neurosim.engine.network import Network
 
+TOO_SLOW = 16  # a decay a step of so many roundings is off by some 3 %
 LONGEST, RANGE = 64.0, 30.0  # ms between rebases, and at most so many of the shortest time constant: exp(30) = 1e13
 
 
@@ -136,6 +138,12 @@ def neurons(net: Network) -> arrays.Cells:
     steps, units = Joined(np.int64), Joined(np.int32)
     for p, s, here in zip(net.populations, start, table, strict=False):
         kind, at = kind_of(p.neuron, dt), slice(s, s + p.n)
+        if kind.kind == arrays.HOMEOSTATIC and 0 < dt / p.neuron.tau_theta < TOO_SLOW * np.finfo(F).eps:
+            warnings.warn(
+                f"tau_theta: given {p.neuron.tau_theta:g}, in {np.dtype(F)} a step of {dt:g} ms changes a threshold by little "
+                "more than rounding, so it decays at another speed: give dtype=numpy.float64, or tau_theta=math.inf",
+                stacklevel=2,
+            )
         par[p.index, : len(kind.par)], par[p.index, 11] = kind.par, kind.jump
         v[s : s + padded(p.n)], x[s : s + padded(p.n)] = first_state(p, kind, F)
         drive[at] = p.first_drive
