@@ -108,9 +108,16 @@ def explain(name: str, network: str | None, brian2: bool) -> int:
     from neurosim.recipes import every_recipe_for
     from neurosim.rules import ALL
 
-    wanted = [nearest("network", network, NETWORKS)] if network else list(NETWORKS)
-    found = {net: every_recipe_for("digits", net, None, [name]) for net in wanted}
-    nearest("recipe or rule", name, [*(n for known in found.values() for n in known), *ALL])
+    if network:
+        nearest("network", network, NETWORKS)
+    having = {net: r[name] for net in NETWORKS if name in (r := every_recipe_for("digits", net, None, [name]))}
+    if name not in ALL and not having:
+        nearest("recipe or rule", name, [*(n for net in NETWORKS for n in every_recipe_for("digits", net)), *ALL])
+    if network and network not in having:
+        where = (
+            f"is for {', '.join(having)}, not for {network}" if having else "is a rule, explain it without --network"
+        )
+        raise click.UsageError(f"--network: {name!r} {where}")
     if brian2:
         from neurosim.brian import script
         from neurosim.rules import SpikeRule
@@ -118,13 +125,14 @@ def explain(name: str, network: str | None, brian2: bool) -> int:
         spiking = {n: r for n, r in ALL.items() if isinstance(r, SpikeRule)}
         click.echo(script(spiking[nearest("spike rule", name, spiking)]))
         return 0
-    having = [net for net, known in found.items() if name in known]
     if not having:
         click.echo(explaining.explain_rule(ALL[name]))
         return 0
-    click.echo(explaining.explain_recipe(found[having[0]][name]))
-    others = f"; it is also for {', '.join(having[1:])}: --network NAME" if having[1:] else ""
-    click.echo(f"network  as on {having[0]}{others}")
+    shown = network or next(iter(having))
+    click.echo(explaining.explain_recipe(having[shown]))
+    others = [net for net in having if net != shown]
+    also = f"; it is also for {', '.join(others)}: --network NAME" if others and not network else ""
+    click.echo(f"network  as on {shown}, with the values for digits{also}")
     return 0
 
 

@@ -112,7 +112,7 @@ def compare(
         line_up(rules, task, network)  # a wrong name is told before data are read
     shown = task_of(task, data, delay, corpus, level)
     own = any(v is not None for v in (delay, corpus, level, patch, code))  # of the task
-    plain = not (rules or seeds or epochs or limit or quick or data or tuned or first_seed or own)
+    plain = not (rules is not None or seeds or epochs or limit or quick or data or tuned or first_seed or own)
     network = network or shown.network
     usual = plain and network == shown.network
     shown = shown_to(network, shown, patch, code)
@@ -154,7 +154,7 @@ def carry_out(plan: Plan, into_runs: bool, as_json: bool) -> int:
     folder = Path("runs") if interrupted and into_runs else plan.folder  # a part never replaces a whole
     if all(c.status == "unsupported" for c in cells) and not interrupted:
         why = "; ".join(dict.fromkeys(f"{c.recipe}: {c.reason}" for c in cells))
-        raise click.UsageError(f"{plan.name}: nothing could run, nothing was written ({why})")
+        raise click.UsageError(f"{plan.name}: nothing could run, no figure was written ({why})")
     order = [r.name for r in plan.recipes]
     cells.sort(key=lambda c: (order.index(c.recipe), c.seed))
     manifest, png = write(plan, cells, interrupted, time.perf_counter() - start, folder)
@@ -231,10 +231,8 @@ def show(plan: Plan, manifest: dict[str, Any], png: Path, as_json: bool) -> None
         return
     console = Console() if sys.stdout.isatty() else Console(width=150)
     sizes = f"{manifest['config']['n_train']:,}, {manifest['config']['n_test']:,} tested"
-    seeds, epochs = (
-        "1 " + word if n == 1 else f"{n} {word}s" for n, word in ((len(plan.seeds), "seed"), (plan.epochs, "epoch"))
-    )
-    title = f"{plan.slug}, {plan.network}: {seeds}, {epochs} of {sizes}"
+    counts = f"{counted(len(plan.seeds), 'seed')}, {counted(plan.epochs, 'epoch')}"
+    title = f"{plan.slug}, {plan.network}: {counts} of {sizes}"
     fixed = manifest["config"]["fixed"]
     for table in report.comparison_tables(title, manifest["recipes"], plan.task.metric, console.width, fixed):
         console.print(table)

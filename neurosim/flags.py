@@ -26,7 +26,7 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> str:
 
 def hint(name: str, known: Collection[str]) -> str:
     """The known names nearest to a wrong one, or all if none is near."""
-    near = get_close_matches(name, known, n=3, cutoff=0.55)
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known) or 'none'}"
 
 
@@ -44,7 +44,7 @@ def options(*names: str) -> Callable[[Any], Any]:
             help="all (default), core, three-factor or SLUG, or several: A,B,... (tbptt-K for any K)",
         ),
         "limit": click.option(
-            "--limit", type=click.IntRange(1), help="learn from so many samples, and test on 2,000 at most"
+            "--limit", type=click.IntRange(1), help="learn from so many samples at most, test on 2,000 at most"
         ),
         "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
         "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),
@@ -102,7 +102,7 @@ def line_up(rules: str | None, task: str, network: str, tuned: Path | None = Non
 
     reward, slugs, or several of these, each recipe once.
     """
-    slugs = [slug.strip() for slug in (rules or "all").split(",")]
+    slugs = [slug.strip() for slug in ("all" if rules is None else rules.removesuffix(",")).split(",")]
     found = {r.name: r for slug in dict.fromkeys(slugs) for r in named(slug, task, network, tuned)}
     return list(found.values())
 
@@ -116,7 +116,9 @@ def named(slug: str, task: str, network: str, tuned: Path | None) -> list[Any]:
     if slug == "all" or (slug == "core" and not CORE.keys() <= known.keys()):  # a line-up of its own
         return list(recipes_for(task, network, tuned).values())
     if slug == "three-factor":
-        return list(three_factor_for(task, network, tuned).values())
+        if rewarded := three_factor_for(task, network, tuned):
+            return list(rewarded.values())
+        raise click.UsageError(f"--rules: given three-factor, but none on {network} learns by reward")
     if slug == "core":
         return [known[n] for n in (*CORE, "backprop-bounded")]
     if slug not in known and (others := [n for n in NETWORKS if slug in every_recipe_for(task, n, None, [slug])]):

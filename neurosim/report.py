@@ -150,7 +150,7 @@ def spread(values: Sequence[float | None]) -> str:
     finite = [v for v in values if v is not None and math.isfinite(v)]
     mean, half = interval(finite)
     if len(finite) == 2:  # an interval from two is wider than all that can be
-        return f"{mean:.3f} ({min(finite):.2f}, {max(finite):.2f})"
+        return f"{mean:.3f} ({min(finite):.3f}, {max(finite):.3f})"
     return f"{mean:.3f}" + (f" ± {half:.3f}" if math.isfinite(half) else "")
 
 

@@ -139,7 +139,7 @@ def _execute(study: Study, mode: Mode, command: str) -> Claims:
     settings = {k.lower(): v for k, v in study.constants.items() if k not in ("SEEDS", "SEEDS_FULL", "METRIC")}
     manifest = {
         "command": command,
-        "config": {"study": study.name, "quick": mode.quick, "full": mode.full, "data": mode.data, **settings},
+        "config": {**settings, "study": study.name, "quick": mode.quick, "full": mode.full, "data": mode.data},
         "seeds": list(range(mode.seeds)),
         "device": "cpu",
         "seconds": round(time.perf_counter() - start, 1),

@@ -5,10 +5,10 @@ the perceptron in rates (mlp, 64-128-64-10), the spiking perceptron (64-300) and
 rate twins (backprop-rate, frozen-rate), and Diehl & Cook's network. Energy of one answer: 4.6 pJ
 a multiply-accumulate, 0.9 pJ a synaptic operation, one addition where a spike meets a weight (FP32 in 45 nm, Horowitz 2014).
 
-Caveats, which are printed in the figure as well: arithmetic alone is counted. Memory traffic, which dominates on real hardware,
-the neurons' own dynamics, the routing of spikes and what leaks while nothing happens are not. Lateral inhibition from every
-neuron to every other is counted synapse by synapse; one inhibitory interneuron would do it with far fewer. Other hardware has
-other constants (Loihi 23.6 pJ a synaptic operation, SENECA 2.8: Tang et al. 2023, Front Neurosci 17:1187252).
+Caveats, the first of which stands in the figure as well: arithmetic alone is counted. Memory traffic, which dominates on real
+hardware, the neurons' own dynamics, the routing of spikes and what leaks while nothing happens are not. Lateral inhibition from
+every neuron to every other is counted synapse by synapse; one inhibitory interneuron would do it with far fewer. Other hardware
+has other constants (Loihi 23.6 pJ a synaptic operation, SENECA 2.8: Tang et al. 2023, Front Neurosci 17:1187252).
 
 An addition costs 1 / 5.1 of a MAC, so a spiking net is cheaper than the rate net of its shape only where each synapse sees
 fewer than 5.1 spikes an answer. Expected: winner-take-all answers with fewer operations than lateral inhibition alone;
@@ -32,6 +32,7 @@ from neurosim.study import Mode, main
 METRIC, SEEDS = "accuracy", 5
 NETWORKS = {"mlp": "#2a6fbb", "spiking-mlp": "#d1495b", "spiking-cnn": "#2e8b57", "diehl-cook": "#b8860b"}
 NEEDED = ("mlp", "spiking-mlp")
+WIDE = 0.0125  # of a letter, in widths of a panel
 COUNTED = {"operations": "synaptic_operations", "spikes": "spikes_per_sample"}
 CAVEAT = "Arithmetic alone: memory traffic, neurons' dynamics, routing and leakage are left out, and dominate on real hardware."
 
@@ -112,35 +113,28 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
     line = front(found)
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(12.5, 4.6 * ((len(nets) + 1) // 2)), layout="constrained")
-        panels = fig.subplots((len(nets) + 1) // 2, 2, sharex=True, sharey=True, squeeze=False).flat
+        panels: list[Axes] = list(fig.subplots((len(nets) + 1) // 2, 2, sharex=True, sharey=True, squeeze=False).flat)
         lowest = 0.6 * min(1 - p[3] for p in found)
         cheap, dear = min(p[2] for p in found), max(p[2] for p in found)
         for ax, network, letter in zip(panels, nets, "ABCD", strict=False):
-            ax.set(xscale="log", yscale="log", xlim=(0.7 * cheap, 3 * dear), ylim=(1.1, lowest))
+            ax.set(xscale="log", yscale="log", xlim=(0.7 * cheap, 2 * dear), ylim=(1.1, lowest))
             ax.scatter([p[2] for p in found], [1 - p[3] for p in found], 12, color="#d0d0d0", zorder=1)
-            ax.plot(
-                [p[2] for p in line],
-                [1 - p[3] for p in line],
-                "--",
-                color="#444444",
-                linewidth=1,
-                zorder=1,
-                label="front",
-            )
+            ax.plot([p[2] for p in line], [1 - p[3] for p in line], "--", color="#222222", drawstyle="steps-post", marker="*",
+                    markersize=10, linewidth=1, zorder=4, label="front of all nets")  # fmt: skip
             ax.axhline(0.9, color="#9a9a9a", linestyle=":", linewidth=0.8, label="chance")
             mine = [p for p in found if p[0] == network]
             panel(ax, mine, {p[1]: scores(rows, network, p[1]) for p in mine}, NETWORKS[network])
             ax.set_title(f"{letter}  {network}")
             ax.set_yticks([0.02, 0.05, 0.1, 0.2, 0.5, 1.0], [".02", ".05", ".1", ".2", ".5", "1"])
             ax.yaxis.set_minor_formatter("")
-        for ax in list(panels)[len(nets) :]:
+        panels[0].legend(loc="lower right", fontsize=8, title="filled: spikes; open: rates; grey: the other nets",
+                         title_fontsize=8)  # fmt: skip
+        for ax in panels[len(nets) :]:
             ax.set_visible(False)
-        axes: Sequence[Axes] = fig.axes
-        axes[0].legend(loc="lower right", fontsize=8, title="filled: spikes; open: rates; grey: the other nets",
-                       title_fontsize=8)  # fmt: skip
-        for ax in axes[::2]:
+        for ax in panels[::2]:
             ax.set_ylabel("test error, 8x8 digits (mean, 95 % interval)")
-        for ax in axes[-2:]:
+        for ax in panels[max(0, len(nets) - 2) : len(nets)]:
+            ax.tick_params(labelbottom=True)
             ax.set_xlabel("energy of an answer, nJ (4.6 pJ a MAC, 0.9 pJ a synaptic operation)")
         fig.supxlabel(CAVEAT, fontsize=8, x=0.01, ha="left")
     return fig
@@ -157,7 +151,7 @@ def panel(
     """One net's recipes, all named, the better above."""
     for network, slug, energy, accuracy in found:
         half = interval(each[slug])[1]
-        ends = None if not np.isfinite(half) else [[min(half, 0.9 * (1 - accuracy))], [half]]
+        ends = None if not np.isfinite(half) else [[min(half, 0.99 * (1 - accuracy))], [half]]
         rate = slug.endswith("-rate") or network == "mlp"
         ax.errorbar(energy, 1 - accuracy, ends, color=colour, marker="s" if rate else "o", markersize=5, linestyle="none",
                     markerfacecolor="white" if rate else colour, elinewidth=0.8, alpha=0.9)  # fmt: skip
@@ -167,18 +161,19 @@ def panel(
 
 
 def places(ax: Axes, found: Sequence[tuple[str, str, float, float]]) -> list[tuple[float, float]]:
-    """Where each name stands, in fractions of the panel: right of its point, and below the names that are already there."""
+    """Where each name stands, in fractions of the panel: beside its point, below the names and points that are in its way."""
     (x0, x1), (y0, y1) = np.log10(ax.get_xlim()), np.log10(ax.get_ylim())
     at = [((np.log10(e) - x0) / (x1 - x0), (np.log10(1 - a) - y0) / (y1 - y0)) for _, _, e, a in found]
+    taken = [(x - 0.008, x + 0.008, y, 0.03) for x, y in at]  # from, to, height, distance to keep
     placed: dict[int, tuple[float, float]] = {}
     for k in sorted(range(len(found)), key=lambda k: -at[k][1]):
-        x, y = at[k][0] + 0.025, at[k][1]
-        long = 0.0125 * len(found[k][1])
-        while any(
-            x < a + 0.0125 * len(found[j][1]) and a < x + long and abs(y - b) < 0.033 for j, (a, b) in placed.items()
-        ):
-            y -= 0.003
+        (x, y), long = at[k], WIDE * len(found[k][1])
+        x = x + 0.025 if x + 0.025 + long < 1 else x - 0.025 - long
+        down = [y - 0.003 * step for step in range(400)]
+        tries = [h for h in down if h > 0.015] + [y + 0.003 * step for step in range(400)]
+        y = next(h for h in tries if not any(x < b and a < x + long and abs(h - c) < d for a, b, c, d in taken))
         placed[k] = x, y
+        taken.append((x, x + long, y, 0.033))
     return [placed[k] for k in range(len(found))]
 
 

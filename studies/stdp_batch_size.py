@@ -17,9 +17,9 @@ Expected: summed, small batches do as well as single images, and large ones wors
 at once before a threshold can stop them; averaged, a large batch learns too little in the same number of images. All else is a
 finding.
 
-Found (three seeds): summed, every size reaches what single images reach (.62 to .64, and .92), against the expectation for
-large ones; averaged, accuracy falls with the batch (.62, .48, .38, .33; .92, .92, .83, .75), since so few updates change too
-little. The engine comes to .56.
+Found (three seeds): summed, every size reaches what single images reach (.62 to .64, and .92), large ones too, which was not
+expected; averaged, accuracy falls with the batch (.62, .48, .38, .33; .92, .92, .83, .75). The engine comes to .55: its
+neurons' classes count what they answered from the first image on, when nothing was learned; those on tensors forget that.
 """
 
 import os
@@ -135,6 +135,8 @@ def claims_of(rows: Sequence[Mapping], quick: bool) -> list[dict]:
         got = {(how, b): float(np.mean(scores(rows, net, how, b))) for how in HOW for b in SIZES}
         claims.append(claim(f"{net}: batches of 4, summed, reach single images, within .03", got["sum", 4], ">=",
                             got["sum", 1], 0.03, "expected"))  # fmt: skip
+        claims.append(claim(f"{net}: batches of 64, summed, do worse than single images, by .03", got["sum", 64], "<=",
+                            got["sum", 1] - 0.03, 0, "expected"))  # fmt: skip
         claims.append(claim(f"{net}: batches of 64, averaged, learn less than single images", [got["mean", 64], got["mean", 1]],
                             "ordering", ["mean of 64", "single"], 0, "expected"))  # fmt: skip
     engine = float(np.mean(scores(rows, IMAGES, ONLINE, 1)))

@@ -88,7 +88,13 @@ def test_json_on_stdout_and_redrawing_without_running(tmp_path, capsys):
         (["check", "nothing_like_it"], "unknown study"),
         (["list", "rule"], "rule"),
         (["compare", "digits", "--rules", "oja,zzqpt"], "there are"),  # nothing is near
+        (["compare", "digits", "--rules", ""], "unknown rule ''"),
+        (
+            ["compare", "digits", "--network", "diehl-cook", "--rules", "stdp,three-factor"],
+            "none on diehl-cook learns by reward",
+        ),
         (["compare", "digits", "--limit", "0"], "--limit"),
+        (["explain", "bptt", "--network", "mlp"], "is for rnn, lstm, lsnn, not for mlp"),
         (
             [
                 "compare",
@@ -108,7 +114,7 @@ def test_json_on_stdout_and_redrawing_without_running(tmp_path, capsys):
                 "--workers",
                 "1",
             ],
-            "nothing could run, nothing was written (stdp: ",
+            "nothing could run, no figure was written (stdp: ",
         ),
     ],
 )
@@ -131,9 +137,12 @@ def test_limit_cuts_what_is_learned_and_groups_mix_with_names(tmp_path, capsys):
 
 def test_explain_says_of_which_network(capsys):
     assert run("explain", "stdp") == 0
-    assert "as on lsnn; it is also for spiking-mlp, spiking-cnn, diehl-cook" in capsys.readouterr().out
+    assert (
+        "as on lsnn, with the values for digits; it is also for spiking-mlp, spiking-cnn, diehl-cook"
+        in capsys.readouterr().out
+    )
     assert run("explain", "stdp", "--network", "diehl-cook") == 0
-    assert capsys.readouterr().out.rstrip().endswith("network  as on diehl-cook")
+    assert capsys.readouterr().out.rstrip().endswith("network  as on diehl-cook, with the values for digits")
 
 
 def test_as_a_module():

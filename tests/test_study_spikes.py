@@ -103,9 +103,10 @@ def test_batches_are_held_against_single_images(tmp_path):
         for s in range(3)
     ]
     claims = stdp_batch_size.claims_of(rows, False)
-    assert all(holding(claims).values()) and len(claims) == 5
-    worse = [r | {"value": 0.4} if (r["recipe"], r["epoch"]) == ("sum", 4) else r for r in rows]
-    assert sum(not h for h in holding(stdp_batch_size.claims_of(worse, False)).values()) == 2
+    assert all(holding(claims).values()) and len(claims) == 7
+    for batch, value in ((4, 0.4), (64, 0.58)):
+        worse = [r | {"value": value} if (r["recipe"], r["epoch"]) == ("sum", batch) else r for r in rows]
+        assert sum(not h for h in holding(stdp_batch_size.claims_of(worse, False)).values()) == 2
     again("stdp_batch_size", stdp_batch_size, rows, claims, tmp_path)
 
 

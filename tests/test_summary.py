@@ -228,7 +228,7 @@ def test_of_two_seeds_the_table_shows_both_and_no_p() -> None:
     found = summary(cells, [replace(RECIPES["backprop"], name="bptt"), replace(RECIPES["frozen"], name="reservoir")])
     a, b = sorted(found["bptt"]["test"])
     text = shown(found, 150)
-    assert f"{(a + b) / 2:.3f} ({a:.2f}, {b:.2f})" in line_of(text, "bptt")
+    assert f"{(a + b) / 2:.3f} ({a:.3f}, {b:.3f})" in line_of(text, "bptt")
     assert "gap to bptt" in text and "over reservoir" in text and "backprop" not in text and "frozen" not in text
     assert not [line for line in text.splitlines() if "rule" in line.split()[:1] and "p" in line.split()]
 
