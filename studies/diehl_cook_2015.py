@@ -1,11 +1,11 @@
 """How well does Diehl & Cook's unsupervised spiking network recognise images, and what do its neurons come to look for?
 
-`neurosim.diehl_cook` with the authors' neurons, inhibition and rule (values in its file), 100 and 400 excitatory neurons, and
-as theirs 350 ms an image, 150 ms of rest and dt = .5 ms, but no delays of the input synapses. Fashion-MNIST, all 60,000 training images once, and the 8x8 digits
-ten times; MNIST three times where --data or NEUROSIM_DATA has its files. Intensities are scaled so that every
-image drives its inputs at 10 Hz on average, the 64 of the digits at 30 Hz (the authors' intensity / 4 suits MNIST, whose
-images are thin). A neuron's class is that of the training images it answered most to, over the last 10,000; the vote is
-tested on images that are shown while weights and thresholds stay.
+`neurosim.diehl_cook` with the authors' neurons, inhibition and rule (values in its file), 100 and 400 excitatory neurons,
+and as theirs 350 ms an image, 150 ms of rest and dt = .5 ms, but no delays of the input synapses. Fashion-MNIST, all 60,000
+training images once, and the 8x8 digits ten times; MNIST three times where --data or NEUROSIM_DATA has its files.
+Intensities are scaled so that every image drives its inputs at 10 Hz on average, the 64 of the digits at 30 Hz (the
+authors' intensity / 4 suits MNIST, whose images are thin). A neuron's class is that of the training images it answered most
+to, over the last 10,000; the vote is tested on images that are shown while weights and thresholds stay.
 
 Beside it a control: the same network whose synapses stay as drawn, while thresholds grow and labels are assigned as well.
 
@@ -13,10 +13,10 @@ Reference: on MNIST the authors report 82.9 and 87.0 % (100 and 400 neurons), th
 others: STDP does better than thresholds alone, 400 neurons better than 100. A project target: 60,000 images of Fashion-MNIST
 with 400 neurons within five minutes on one core. All else is a finding.
 
-Found (three seeds): all claims hold. Fashion-MNIST .65 with 100 neurons and .69 with 400, thresholds alone .42 and .46; digits .71
-and .82 against .65 and .73. 60,000 images with 400 neurons take 100 CPU seconds at most. Many of the 400 have won hardly any image
-by then, and their fields are nearly as drawn. At dt = 1 ms, where inhibition comes 2 ms after a spike, and with thresholds that
-decayed by float32's rounding, 400 neurons came to .51, no more than thresholds alone.
+Found (three seeds): all claims hold. Fashion-MNIST .65 with 100 neurons and .69 with 400, thresholds alone .42 and .46;
+digits .71 and .82 against .65 and .73. 60,000 images with 400 neurons take 100 CPU seconds at most. Many of the 400 have
+won hardly any image by then, and their fields are nearly as drawn. At dt = 1 ms, where inhibition comes 2 ms after a spike,
+and with thresholds that decayed by float32's rounding, 400 neurons came to .51, no more than thresholds alone.
 """
 
 import os
