@@ -55,7 +55,7 @@ def test_ours_is_timed_learns_and_is_tested(monkeypatch):
     split = images().split(0)
     x, test = split.train_x.flatten(1).numpy()[:8], split.test_x.flatten(1).numpy()[:3]
     seconds, spikes, right = study.ours(x, split.train_y.numpy()[:8], test, split.test_y.numpy()[:3], 0)
-    model = study.DiehlCook(784, 20, 0, dt=1.0, shown=250.0)
+    model = study.DiehlCook(784, 20, 0, dt=0.5, shown=250.0, rule=study.PAIR)
     assert seconds > 0 and spikes == model.learn(rates_of(x)).sum(1).mean() >= 5
     assert right in (0, 1 / 3, 2 / 3, 1)
 
