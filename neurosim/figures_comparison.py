@@ -60,7 +60,8 @@ def comparison(rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -
     recipes, config = manifest.get("recipes") or {}, manifest.get("config") or {}
     metric = str(manifest.get("metric") or "score")
     runs = _runs(rows)
-    layers = list(dict.fromkeys(layer for quantity, layer, _ in runs if quantity == "alignment"))
+    measured = [k for k, run in runs.items() if any(run.values())]
+    layers = list(dict.fromkeys(layer for quantity, layer, _ in measured if quantity == "alignment"))
     styles = looks(recipe for (_, _, recipe), run in runs.items() if any(run.values()))
     final = {slug: _final(runs["test", "", slug]) for slug in styles if ("test", "", slug) in runs}
     families = _families(styles)

@@ -2,8 +2,8 @@
 
     python studies/speed_diehl_cook.py --peer-python PATH        PATH: the Python of an environment with BindsNET 0.3.4
 
-784 Poisson inputs, 400 excitatory and 400 inhibitory neurons, Fashion-MNIST, 250 ms an image at dt = 1 ms (ours one by one at .5
-ms, twice as many steps), plasticity on. In each repetition all sides learn the same images from new weights, in turns:
+784 Poisson inputs, 400 excitatory and 400 inhibitory neurons, Fashion-MNIST, 250 ms an image at dt = 1 ms (ours one by one at
+.5 ms, twice as many steps), plasticity on. In each repetition all sides learn the same images from new weights, in turns:
 
     ours, batch 1        `DiehlCook(784, 400).learn`: event-driven, weights change at every spike by pair STDP with nearest
                          spikes, as BindsNET's PostPre; an image with fewer than 5 spikes is shown again. Each image drives its

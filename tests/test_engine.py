@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
 import neurosim as ns
@@ -507,3 +508,24 @@ def test_bounds_hold_for_the_sum_of_gated_terms():
     net.signal(acetylcholine=2.0)
     net.run(50)
     assert q.w[0] < 1.0
+
+
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+@pytest.mark.parametrize("dense", (True, False))
+def test_rows_are_scaled_to_a_sum_within_their_bounds(dense, dtype):
+    net, g = ns.Network(dt=1.0, seed=0, dtype=dtype), np.random.default_rng(1)
+    w = g.uniform(-0.2, 0.9, (5, 40))  # [post, pre]
+    w[1], w[2, 3] = -0.1, np.nan  # a sum below 0; what is no number
+    w[3] *= 0.01  # wants a factor that takes some beyond w_max
+    pre, post = net.add(40, ns.Poisson()), net.add(5, ns.LIF())
+    if dense:
+        q = net.connect(pre, post, weight=np.where(np.isnan(w), 0.5, w).T.ravel(), w_min=-0.2, w_max=1.0)
+    else:
+        q = net.connect(pre, post, matrix=csr_matrix(np.where(np.isnan(w), 0.5, w)), w_min=-0.2, w_max=1.0)
+    q.w[:] = w.T.ravel()
+    q.scale_rows(30.0)
+    want = w.copy()
+    for k in (0, 3, 4):
+        want[k] = [min(max(x * 30.0 / sum(w[k]), -0.2), 1.0) for x in w[k]]
+    np.testing.assert_allclose(q.to_dense(), want, rtol=1e-5 if dtype == np.float32 else 1e-12)
+    assert (want[3] == 1).any() and (want[0] == -0.2).any()

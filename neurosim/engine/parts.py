@@ -147,14 +147,12 @@ class Projection:
         """Every post unit's weights are multiplied so that they sum to total, then clipped at their bounds; a unit whose sum is
         not above 0 stays."""
         if self.wiring.dense:
+            from neurosim.engine.scale import scaled
+
             w = self.w.reshape(self.pre.n, self.post.n)
-            sums = w.sum(0)
-            w *= np.divide(total, sums, out=np.ones_like(sums), where=sums > 0)
-            return self._clip()
+            scaled(w, np.zeros(self.post.n, w.dtype), *(w.dtype.type(v) for v in (total, self.w_min, self.w_max)))
+            return
         sums = np.bincount(self.wiring.target, self.w, self.post.n)
         self.w[:] *= np.divide(total, sums, out=np.ones_like(sums), where=sums > 0)[self.wiring.target]
-        self._clip()
-
-    def _clip(self) -> None:
         if np.isfinite(self.w_max) or np.isfinite(self.w_min):
             np.clip(self.w, self.w_min, self.w_max, out=self.w)
