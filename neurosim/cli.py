@@ -110,7 +110,8 @@ def explain(name: str, network: str | None, brian2: bool) -> int:
 
     if network:
         nearest("network", network, NETWORKS)
-    having = {net: r[name] for net in NETWORKS if name in (r := every_recipe_for("digits", net, None, [name]))}
+    order = dict.fromkeys([*explaining.NETWORKS, *NETWORKS])  # as `list recipes` says
+    having = {net: r[name] for net in order if name in (r := every_recipe_for("digits", net, None, [name]))}
     if name not in ALL and not having:
         nearest("recipe or rule", name, [*(n for net in NETWORKS for n in every_recipe_for("digits", net)), *ALL])
     if network and network not in having:

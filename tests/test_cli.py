@@ -94,7 +94,7 @@ def test_json_on_stdout_and_redrawing_without_running(tmp_path, capsys):
             "none on diehl-cook learns by reward",
         ),
         (["compare", "digits", "--limit", "0"], "--limit"),
-        (["explain", "bptt", "--network", "mlp"], "is for rnn, lstm, lsnn, not for mlp"),
+        (["explain", "bptt", "--network", "mlp"], "is for rnn, lsnn, lstm, not for mlp"),
         (
             [
                 "compare",
@@ -138,7 +138,7 @@ def test_limit_cuts_what_is_learned_and_groups_mix_with_names(tmp_path, capsys):
 def test_explain_says_of_which_network(capsys):
     assert run("explain", "stdp") == 0
     assert (
-        "as on lsnn, with the values for digits; it is also for spiking-mlp, spiking-cnn, diehl-cook"
+        "as on spiking-mlp, with the values for digits; it is also for diehl-cook, lsnn, spiking-cnn"
         in capsys.readouterr().out
     )
     assert run("explain", "stdp", "--network", "diehl-cook") == 0
