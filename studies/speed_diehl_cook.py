@@ -33,8 +33,8 @@ batch size, against each coding.
 Expected: batch 1 100 times theirs, batch 32 5 times. The targets were set where theirs did 2 and 30 images a second.
 
 Found (three repetitions, other work beside): batch 1 104 times (947 and 9.1 images a CPU second), batch 32 5.5 times (296 and
-54). Accuracy after the same images: batch 1 .538 against .501 and .534 at 10 Hz, batch 32 .585 against .331 and .520. One by one
-ours spikes more often, 67 times an image over 500 images (theirs 14 and 29); in batches 21 times (12 and 31).
+54). Accuracy after the same images: batch 1 .538 against .501 and .534 at 10 Hz, batch 32 .585 against .331 and .520. One by
+one ours spikes more often, 67 times an image over 500 images (theirs 14 and 29); in batches 21 times (12 and 31).
 
 References: Diehl & Cook 2015, Front Comput Neurosci 9:99; BindsNET: Hazan et al. 2018, Front Neuroinform 12:89.
 
