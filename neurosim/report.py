@@ -143,6 +143,8 @@ def quantity(value: float | None) -> str:
 def mean_of_those(values: Sequence[float | None]) -> str:
     """The mean, and how many have a value where not all do."""
     finite = [v for v in values if v is not None and math.isfinite(v)]
+    if not finite:
+        return "-"
     return f"{average(values):.2f}" + ("" if len(finite) == len(values) else f"({len(finite)}/{len(values)})")
 
 

@@ -288,3 +288,7 @@ def test_quantities_have_three_figures() -> None:
     numbers = {0.0: "0", 0.5: "0.5", 999.0: "999", 1000.0: "1k", 123456.0: "123k", 1.2e7: "12M", 3.45e9: "3.45G"}
     assert {v: report.quantity(v) for v in numbers} == numbers
     assert report.quantity(None) == report.quantity(math.nan) == "-"
+
+
+def test_a_layer_that_no_seed_has_a_cosine_of_is_a_dash() -> None:
+    assert report.aligned({"a": [None, math.nan], "b": [0.25, None], "c": [1.0, 0.5]}) == "- 0.25(1/2) 0.75"
