@@ -83,9 +83,8 @@ class DiehlCook:
         self.n, self.shown, self.least, self.total = n, shown, least, total
         self.decay = math.exp(-(shown + rest) / EXCITATORY.tau_theta)
         self.shows: Population = self.net.add(inputs, Poisson(), name="input")
-        still = replace(
-            EXCITATORY, tau_theta=math.inf
-        )  # a step's decay is below float32's rounding: once an image, `decay`
+        # a step's share of it is below float32's rounding, so thresholds decay once an image
+        still = replace(EXCITATORY, tau_theta=math.inf)
         self.cells: Population = self.net.add(n, still, name="excitatory")
         rivals = self.net.add(n, INHIBITORY, name="inhibitory")
         self.synapses: Projection = self.net.connect(
