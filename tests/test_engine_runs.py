@@ -1,9 +1,14 @@
 """One network, however its run is cut, and in either precision."""
 
+import gc
+import mmap
+
 import numpy as np
 import pytest
 
-from neurosim.engine import PopulationRate, Spikes, State
+import neurosim as ns
+from neurosim.engine import PopulationRate, Spikes, State, arrays
+from neurosim.rules import pair
 from neurosim.spiking import ConductanceLIF, Izhikevich
 from tests.engine_nets import RULES, made
 
@@ -57,3 +62,42 @@ def test_float32_is_like_float64(name):
     assert x.dtype == np.float32
     assert x.mean() == pytest.approx(w.mean(), rel=2e-3) and x.std() == pytest.approx(w.std(), rel=2e-3)
     assert np.corrcoef(w, x)[0, 1] > 0.99
+
+
+def test_large_arrays_in_large_pages_are_the_same_arrays(monkeypatch):
+    """1.1 million plastic synapses: their weights and lists take more than two large pages each."""
+
+    def ran():
+        net = ns.Network(dt=0.5, seed=1)
+        x, y = net.add(1000, ns.Poisson(), drive=30.0), net.add(1100, ns.LIF())
+        q = net.connect(x, y, fan_in=999, weight=0.3, tau_syn=5.0, rule=pair(0.01, 0.01), w_max=0.6)
+        spikes = net.run(60, [ns.Spikes(y)]).spikes(y)
+        return q, *spikes, q.w.copy()
+
+    large, *found = ran()
+    monkeypatch.setattr(arrays, "LARGE_PAGE", 1 << 40)
+    plain, *expected = ran()
+    for x, y in zip(found, expected, strict=True):
+        assert x.dtype == y.dtype and np.array_equal(x, y)
+    assert len(found[0]) > 100 and np.ptp(found[-1]) > 0.01
+    assert found[-1].nbytes > 2 * (1 << 21) and large.w.flags.writeable
+    assert isinstance(owner(plain.w), np.ndarray)
+    assert not hasattr(mmap, "MADV_HUGEPAGE") or not isinstance(owner(large.w), np.ndarray)
+
+
+def owner(x):
+    while isinstance(x, np.ndarray) and x.base is not None:
+        x = x.base
+    return x
+
+
+@pytest.mark.parametrize("on", (True, False))
+def test_the_search_for_garbage_is_left_as_it_was(on):
+    m = made(RULES["pair"])
+    if not on:
+        gc.disable()
+    try:
+        m.net.run(5)
+        assert gc.isenabled() is on
+    finally:
+        gc.enable()

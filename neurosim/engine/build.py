@@ -58,7 +58,7 @@ class Joined:
         return self.length - len(x)
 
     def whole(self) -> Array:
-        return np.concatenate(self.parts)
+        return arrays.joined(self.parts, self.dtype)
 
 
 def build(net: Network) -> Ready:

@@ -70,11 +70,13 @@ def by_fan_in(n_pre: int, n_post: int, k: int, autapses: bool, g: np.random.Gene
     allowed = n_pre - (not autapses)
     if isinstance(k, bool) or not (isinstance(k, int | np.integer) and 0 < k <= allowed):
         raise ValueError(f"fan_in: given {k}, it must be a whole number from 1 to {allowed}, the units there are")
-    source = np.stack([g.choice(allowed, k, replace=False) for _ in range(n_post)])  # [post, k]
+    source = np.empty((n_post, k), index_type(n_pre, n_post))
+    for j in range(n_post):
+        source[j] = g.choice(allowed, k, replace=False)
     if not autapses:
         source += source >= np.arange(n_post)[:, None]
     post = np.repeat(np.arange(n_post), k)
-    order = np.lexsort((post, source.ravel()))
+    order = source.ravel().argsort(kind="stable")
     row = np.concatenate([[0], np.bincount(source.ravel(), minlength=n_pre).cumsum()])
     return from_rows(n_pre, n_post, post[order], row)
 
