@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -38,10 +39,16 @@ def made(zenke, way):
         for tau in TAUS:
             for seed in (0, 1):
                 gone = way(eta, tau)
-                found = {"blew up": gone, "life": 20.0 if gone else 60.0, "last 10 s: rate": 70.0 if gone else 3.0}
+                found = {
+                    "blew up": gone,
+                    "ran away": gone != 0,
+                    "life": 20.0 if gone else 60.0,
+                    "last 10 s: rate": 70.0 if gone else 3.0,
+                }
                 found |= {"wall seconds": 1.0, "CPU seconds": 1.0, "rate": 3.0, "last second: share silent": 0.1}
                 rows += [zenke.row("small", seed, eta, tau, 20, q, x) for q, x in found.items()]
-        rows += [zenke.row("critical", s, eta, 0, 60, "tau_hom", zenke.critical(rows, eta, s, TAUS)) for s in (0, 1)]
+        for by, s in product(zenke.CRITERIA, (0, 1)):
+            rows.append(zenke.row("critical", s, eta, 0, 60, by, zenke.critical(rows, by, eta, s, TAUS)))
     return rows
 
 
@@ -53,7 +60,7 @@ def test_the_claims_hold_for_what_was_published_and_are_drawn(zenke):
     way = lambda eta, tau: zenke.ABOVE if tau > (50 if eta == 1 else 5) else 0  # noqa: E731
     rows = made(zenke, way)
     claims = zenke.claims_of(rows, (1.0, 4.0), TAUS, 60)
-    assert all(c["holds"] and c["source"] for c in claims) and len(claims) == 5
+    assert all(c["holds"] and c["source"] for c in claims) and len(claims) == 6
     assert len(zenke.draw(rows, {"claims": claims}).axes) >= 2
 
 
@@ -86,7 +93,7 @@ def test_a_background_in_unison_or_at_another_rate_fails(zenke):
 )
 def test_the_critical_value_lies_after_the_last_that_all_are_stable_to(zenke, blew, expected):
     rows = [zenke.row("small", 0, 1.0, t, 0, "blew up", b) for t, b in zip(TAUS, blew, strict=True)]
-    assert zenke.critical(rows, 1.0, 0, TAUS) == pytest.approx((expected[0] * expected[1]) ** 0.5)
+    assert zenke.critical(rows, "blew up", 1.0, 0, TAUS) == pytest.approx((expected[0] * expected[1]) ** 0.5)
 
 
 def test_the_filter_is_that_of_a_constant_rate(zenke):
@@ -115,7 +122,7 @@ def test_when_a_run_ends(small, monkeypatch, jump, way):
     def scripted(net, exc):
         calls.append(1)
         rate = 3.0 if len(calls) <= 2 else jump
-        return np.full(200, rate), np.zeros(exc.n, int)
+        return np.full(200, rate), np.full(exc.n, 150) * (np.arange(exc.n) < (8 if len(calls) > 3 else 4))
 
     monkeypatch.setattr(small, "second", scripted)
     monkeypatch.setattr(small, "settle", lambda net, ee: None)
@@ -124,6 +131,7 @@ def test_when_a_run_ends(small, monkeypatch, jump, way):
     bound = {1: 60.0, -1: 0.1}.get(way)
     end = 2 + 0.1 * np.log((jump - 3) / (jump - bound)) if way else 5
     assert got["blew up"] == way and end <= got["life"] <= end + small.BIN / 1000 + 1e-9
+    assert got["ran away"] and got["away after"] == (got["life"] if way else 4)  # 2 % from the fourth second on
 
 
 def test_weights_are_held_while_the_network_settles_and_learn_after(small):
