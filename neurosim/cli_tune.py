@@ -6,7 +6,7 @@ import datetime
 import math
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,13 @@ VALIDATION = 2000  # images at most to score on
 @click.command()
 @click.argument("task")
 @options("network")
-@click.option("--rules", help="core, all (default), three-factor, or SLUG,SLUG,...")
+@click.option("--rules", help="core, all (default), three-factor, a SLUG, or several of these")
 @click.option("--trials", type=click.IntRange(1), default=12, help="points searched for every recipe (default 12)")
 @click.option("--seeds", type=click.IntRange(1), default=2, help="repetitions of each trial (default 2)")
 @click.option(
     "--epochs", type=click.IntRange(1), help="passes over the training data (default: half of a comparison's)"
 )
-@click.option("--limit", type=click.IntRange(1), help="learn from so many samples (default: digits all, else 5,000)")
+@click.option("--limit", type=click.IntRange(2), help="learn from so many samples (default: digits all, else 5,000)")
 @options("device", "data", "delay", "corpus", "level")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("runs"), help="default runs/")
 @click.option("--again", is_flag=True, help="forget what is stored of these recipes")
@@ -148,28 +148,27 @@ def tune(
 
 
 def entries_of(rules: str | None, network: str, task: str) -> dict[str, Any]:
-    """The lines named by --rules of what can be compared on that network."""
+    """The lines named by --rules, each a group or a slug, of what can be tuned on that network, each once."""
+    slugs = dict.fromkeys(slug.strip() for slug in (rules or "all").removesuffix(",").split(","))
+    return {name: e for slug in slugs for name, e in named(slug, network, task).items()}
+
+
+def named(slug: str, network: str, task: str) -> dict[str, Any]:
+    """Of one name of --rules, the lines, without those that share another's values."""
     from neurosim import recipes
 
-    if rules == "three-factor":
-        return chosen_entries("all", recipes.three_factor_of(network, task), ())
-    whole = rules in (None, "all") or (rules == "core" and recipes.own_line_up(network, task) is not None)
-    asked = [slug.strip() for slug in str(rules).split(",")]
-    known = recipes.line_up_of(network, task) if whole else recipes.entries_for(network, task, asked)
-    return chosen_entries("all" if whole else rules, known, recipes.CORE)
-
-
-def chosen_entries(rules: str | None, known: Mapping[str, Any], core: Collection[str]) -> dict[str, Any]:
-    """The lines of the line-up named by --rules, without those that share another's values."""
-    if rules in (None, "all"):
-        return {slug: e for slug, e in known.items() if not e.follows}
-    if rules == "core":
-        return {slug: known[slug] for slug in core}
-    slugs = [nearest("rule", slug.strip(), known) for slug in dict.fromkeys(str(rules).split(","))]
-    for slug in slugs:
-        if known[slug].follows:
-            raise click.UsageError(f"{slug} has the values of {known[slug].follows}: tune that")
-    return {slug: known[slug] for slug in slugs}
+    own = lambda lines: {name: e for name, e in lines.items() if not e.follows}  # noqa: E731
+    if slug == "three-factor":
+        return own(recipes.three_factor_of(network, task))
+    if slug == "all" or (slug == "core" and recipes.own_line_up(network, task) is not None):
+        return own(recipes.line_up_of(network, task))
+    known = recipes.entries_for(network, task, [slug])
+    if slug == "core":
+        return {name: known[name] for name in recipes.CORE}
+    slug = nearest("rule", slug, known)
+    if known[slug].follows:
+        raise click.UsageError(f"{slug} has the values of {known[slug].follows}: tune that")
+    return {slug: known[slug]}
 
 
 def begun(path: Path, curves_path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:

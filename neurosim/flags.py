@@ -44,7 +44,7 @@ def options(*names: str) -> Callable[[Any], Any]:
             help="all (default), core, three-factor or SLUG, or several: A,B,... (tbptt-K for any K)",
         ),
         "limit": click.option(
-            "--limit", type=click.IntRange(1), help="learn from so many samples at most, test on 2,000 at most"
+            "--limit", type=click.IntRange(2), help="learn from so many samples at most, test on 2,000 at most"
         ),
         "seeds": click.option("--seeds", type=click.IntRange(1), help="repetitions (default 5; 2 quick, 20 full)"),
         "epochs": click.option("--epochs", type=click.IntRange(1), help="passes over the training data"),
@@ -98,9 +98,9 @@ class Interrupted(click.ClickException):
 
 
 def line_up(rules: str | None, task: str, network: str, tuned: Path | None = None) -> list[Any]:
-    """The recipes named by --rules, with the values tuned for the network: all, the core with its twin, what learns by
+    """The recipes named by --rules, with the values tuned for the network, each once.
 
-    reward, slugs, or several of these, each recipe once.
+    rules: all, core (with its twin), three-factor (what learns by reward), a slug, or several of these.
     """
     slugs = [slug.strip() for slug in ("all" if rules is None else rules.removesuffix(",")).split(",")]
     found = {r.name: r for slug in dict.fromkeys(slugs) for r in named(slug, task, network, tuned)}

@@ -372,6 +372,13 @@ def test_pieces_of_any_length_by_name():
         entries_of("tbptt-7", "rnn", "delayed-xor")
 
 
+def test_a_search_takes_groups_and_names_together_each_once():
+    core, reward = (entries_of(slug, "mlp", "digits") for slug in ("core", "three-factor"))
+    mixed = entries_of("oja, core,three-factor", "mlp", "digits")
+    assert list(mixed)[0] == "oja" and mixed.keys() == core.keys() | reward.keys() > core.keys()
+    assert not any(e.follows for e in mixed.values())
+
+
 def test_a_search_finds_the_reservoirs_readout_first(tmp_path):
     """What shares it is searched with it, not with the guess."""
     out, common = str(tmp_path), ["--seeds", "1", "--epochs", "1", "--limit", "64", "--trials", "3", "--workers", "1"]
