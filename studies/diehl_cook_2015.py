@@ -161,7 +161,7 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=(4.4 * (len(data) + 1), 8.2), layout="constrained")
         upper, lower = fig.subfigures(2, 1, height_ratios=(1, 1.15))
-        axes = upper.subplots(1, len(data) + 1, squeeze=False)[0]
+        axes = upper.subplots(1, len(data) + 1, squeeze=False, gridspec_kw={"wspace": 0.08})[0]
         for ax, name, letter in zip(axes, data, "ABC", strict=False):
             for n in SIZES:
                 for rule, style in zip(RULES, ("-", "--"), strict=True):
@@ -176,12 +176,15 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
             curve(axes[-1], rows, "spikes", data[0], n, "STDP", "-")
         axes[-1].set(xscale="log", yscale="log", xlabel="images seen", ylabel="spikes an image, all neurons",
                      title=f"{'ABCD'[len(data)]}  Thresholds grow: {data[0]}")  # fmt: skip
+        axes[-1].yaxis.set_major_formatter("{x:g}")
+        axes[-1].yaxis.set_minor_formatter("{x:g}")
         axes[-1].legend(fontsize=7.5)
         grids = lower.subplots(1, max(1, len(sizes)), squeeze=False)[0]
         for k, (ax, n) in enumerate(zip(grids, sizes, strict=False), len(data) + 1):
             image = ax.imshow(mosaic(rows, n), cmap="magma", interpolation="nearest")
             ax.set(xticks=[], yticks=[], title=f"{'ABCDEF'[k]}  Fields of {DRAWN} of {n} neurons, fashion")
             ax.grid(False)
+            ax.spines[:].set_visible(False)
             lower.colorbar(image, ax=ax, shrink=0.8, label="mean weight of 2 x 2 pixels")
         if not sizes:
             grids[0].set_axis_off()

@@ -200,8 +200,9 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
             grid.set_title(how, fontsize=9)
             grid.set_axis_off()
         right.suptitle(
-            "B  Filters of conv1, 5x5: red excites, blue inhibits; each panel on its own scale", fontsize=9.5
-        )
+            "B  Filters of conv1, 5x5: red excites, blue inhibits; each panel on its own scale", fontsize=9.5,
+            fontweight="bold",
+        )  # fmt: skip
     return fig
 
 
