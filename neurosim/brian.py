@@ -208,11 +208,13 @@ def run_network(
         whole.run(duration * b.ms, namespace={})
         step = code.dt * 1e-3
         spikes = {p: (np.rint(m.t_[:] / step) * code.dt, np.array(m.i[:])) for p, m in seen.items()}
-        return NetworkRun(spikes, {q: np.array(s.w[:]) for q, s in zip(net.projections, synapses, strict=True)})
+        w = [np.zeros(0) if s is None else np.array(s.w[:]) for s in synapses]
+        return NetworkRun(spikes, dict(zip(net.projections, w, strict=True)))
 
 
 def network(b: Any, code: NetworkCode) -> tuple[Any, list[Any], list[Any]]:
-    """(Brian2 network, a group by population, Synapses by projection), on the present device; b: brian2."""
+    """(Brian2 network, a group by population, Synapses by projection or None where there are none), on the present device;
+    b: brian2."""
     clock, step = b.Clock(code.dt * b.ms), code.dt * b.ms  # one clock for all, as in run_rule
     whole, groups, synapses = b.Network(), [], []
     for p in code.populations:
@@ -233,6 +235,9 @@ def network(b: Any, code: NetworkCode) -> tuple[Any, list[Any], list[Any]]:
             G.run_regularly(text, when=when, clock=clock)
         groups.append(G)
     for q in code.projections:
+        if not len(q.i):
+            synapses.append(None)
+            continue
         ns = quantities(b, q.code.namespace)
         for n, x in q.signals.items():
             ns[n] = b.TimedArray(np.full((1, code.populations[q.post].n), x), dt=step)  # its last row goes on
@@ -253,7 +258,7 @@ def network(b: Any, code: NetworkCode) -> tuple[Any, list[Any], list[Any]]:
         if q.normalise:
             whole.add(normalised(b, S, q.j, *q.normalise, q.bounds, clock))
         synapses.append(S)
-    whole.add(*groups, *synapses)
+    whole.add(*groups, *(S for S in synapses if S is not None))
     return whole, groups, synapses
 
 

@@ -90,7 +90,7 @@ def synapse_code(rule: SpikeRule, w_min: float | None = None, w_max: float | Non
         filled[event].append(f"{e} += {joined([product])}")
         after.append(f"+{value_of(rule, m.gate)}*{e}*dt/ms")
     low, high = (None if x is None else names.of(n, float(x)) for n, x in (("w_min", w_min), ("w_max", w_max)))
-    on = {s: [*changed(changes[s], low, high), *filled[s], *bumps[s]] for s in bumps}
+    on = {s: [*filled[s], *changed(changes[s], low, high), *bumps[s]] for s in bumps}  # all terms read w as it was
     given = [*rule.traces, *names, *third, *(f"e_{k}" for k, m in enumerate(rule.terms) if m.gate)]
     for n in given:
         check_name(n)

@@ -7,6 +7,7 @@ import numpy as np
 
 from neurosim.engine import Network, SpikeTrains
 from neurosim.rules import (
+    Power,
     SpikeRule,
     Term,
     Trace,
@@ -46,6 +47,10 @@ MULTIPLIED = SpikeRule(  # by signals at the spike, and by the trace of one
         Term(1e-3, ("post", "r1", "acetylcholine"), "D", 400.0),
     ),
 )
+BESIDE = SpikeRule(  # what a spike changes, and what it leaves behind by the weight of before
+    {"o1": Trace("post", 34.0)},
+    (Term(-0.1, ("pre", "o1")), Term(1e-3, ("pre", "o1"), "dopamine", 200.0, weight=Power(1.5))),
+)
 
 # Weights start between .5 and 1.5 and stay below 2 (mV or nS).
 RULES = {
@@ -63,6 +68,7 @@ RULES = {
     "homeostatic triplet": homeostatic_triplet(0.1, rho0=12.0, tau_hom=300.0),
     "modulated": MODULATED,
     "multiplied": MULTIPLIED,
+    "beside": BESIDE,
 }
 
 
@@ -105,4 +111,5 @@ def made(rule, neuron=LIF(refractory=2.0), unit=1.0, drive=10.0, dt=0.5, seed=1,
     ie = net.connect(inh, exc, fan_in=10, delay_axonal=(1 + np.arange(INH) % 3) * dt, **off, **more)
     net.connect(inh, inh, fan_in=10, weight=-6.0, tau_syn=10.0, delay_axonal=1.0)
     gated = rule is not None and any(m.gate for m in rule.terms)
-    return Made(net, exc, inh, noise, ie if learning_inhibition else ee, SIGNALS if gated else {})
+    told = {n: s for n, s in SIGNALS.items() if gated and n in rule.reads}
+    return Made(net, exc, inh, noise, ie if learning_inhibition else ee, told)

@@ -73,9 +73,11 @@ def test_a_projection_is_trials_of_one_step(name):
         y[t + DENDRITIC, range(POST)] = s["y"][0]
         assert torch.equal(s["y"][0], ran[t]), t
         sent = x[t][None] @ w.T
+        before = w  # what eligibility is left behind by, of the rules here at pre spikes alone
         for part, state in zip(parts, states):
             if part.terms:
-                w = (w + dw(part, x[t : t + 1], y[t : t + 1], w, state)).clamp(0.2, 1.7)
+                read = before if part.terms[0].gate else w
+                w = (w + dw(part, x[t : t + 1], y[t : t + 1], read, state)).clamp(0.2, 1.7)
     assert ran.sum() > 40
     assert (w - last).abs().max() < 1e-12
     assert (last - first).abs().mean() > 0.1

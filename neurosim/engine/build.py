@@ -133,7 +133,7 @@ def neurons(net: Network) -> arrays.Cells:
     F, dt = net.dtype, net.dt
     start = np.concatenate([[0], np.cumsum([padded(p.n) for p in net.populations])]).astype(np.int64)
     table = arrays.table(arrays.POPULATION, F, len(net.populations))
-    v, x, drive, chance = (np.zeros(int(start[-1]), F) for _ in range(4))
+    v, x, drive, current, chance = (arrays.aligned(np.zeros(int(start[-1]), F)) for _ in range(5))
     par = np.zeros((len(net.populations), 12), F)
     steps, units = Joined(np.int64), Joined(np.int32)
     for p, s, here in zip(net.populations, start, table, strict=False):
@@ -159,7 +159,7 @@ def neurons(net: Network) -> arrays.Cells:
         here["most"], here["train_end"] = chance[at].max(), steps.length
     blocks = (-1, BLOCK)
     return arrays.Cells(
-        table, par, drive.reshape(blocks), v.reshape(blocks), x.reshape(blocks), np.zeros_like(v).reshape(blocks),
+        table, par, drive.reshape(blocks), v.reshape(blocks), x.reshape(blocks), current.reshape(blocks),
         np.full(v.size, LONG_AGO, np.int64), np.zeros(v.size, np.uint32), chance, np.zeros((0, 0), np.int32),
         np.zeros((0, 0), np.int64), steps.whole(), units.whole(),
     )  # fmt: skip

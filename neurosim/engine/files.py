@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from neurosim.engine.arguments import MOST
 from neurosim.engine.arrays import Array
 from neurosim.engine.network import Network
 from neurosim.engine.parts import Projection, SpikeTrains
@@ -72,7 +73,7 @@ def save(net: Network, path: Path) -> None:
             arrays[f"first v {p.index}"] = p.first_v
     spec = {
         "format": FORMAT, "dt": net.dt, "seed": net.seed, "dtype": np.dtype(net.dtype).name, "gate_steps": net.gate_steps,
-        "generator": net.generator.bit_generator.state,
+        "generator": net.generator.bit_generator.state, "lineage": net.lineage,
         "populations": [{"n": p.n, "neuron": written(p.neuron), "name": p.name} for p in net.populations],
         "projections": [
             {
@@ -113,6 +114,7 @@ def restored(spec: dict[str, Any], held: dict[str, Array]) -> Network:
     for k, q in enumerate(spec["projections"]):
         pre, post = net.populations[q["pre"]], net.populations[q["post"]]
         wiring = Wiring(pre.n, post.n, q["dense"], held[f"row {k}"], held[f"target {k}"], None)
+        check_wiring(wiring, held[f"axonal {k}"], held[f"dendritic {k}"], k)
         normalise = None if q["normalise"] is None else tuple(q["normalise"])
         net.projections.append(
             Projection(
@@ -132,7 +134,34 @@ def restored(spec: dict[str, Any], held: dict[str, Array]) -> Network:
                 normalise,
             )  # fmt: skip
         )
-    net.generator.bit_generator.state = spec["generator"]
+    net.generator.bit_generator.state, net.lineage = spec["generator"], tuple(spec.get("lineage", ()))
     for name, x in states(net).items():
         x[...] = held[f"state {name}"]
+    check_places(net)
     return net
+
+
+def check_wiring(wiring: Wiring, axonal: Array, dendritic: Array, k: int) -> None:
+    """ValueError for a wiring that leads out of its populations: files are sent, and the compiled loop does not look."""
+    row, target = wiring.row, wiring.target
+    for name, delays, n, least in (("axonal", axonal, wiring.n_pre, 1), ("dendritic", dendritic, wiring.n_post, 0)):
+        if delays.shape not in ((1,), (n,)) or not least <= delays.min() <= delays.max() <= MOST:
+            raise ValueError(f"path: the {name} delays of projection {k} are none")
+    if wiring.dense:
+        return
+    whole = row.shape == (wiring.n_pre + 1,) and row[0] == 0 and row[-1] == len(target) and (np.diff(row) >= 0).all()
+    if not whole or (len(target) and not 0 <= int(target.min()) <= int(target.max()) < wiring.n_post):
+        raise ValueError(f"path: the synapses of projection {k} lead to units that there are not")
+
+
+def check_places(net: Network) -> None:
+    """The same for units that spiked."""
+    ready = net.made()
+    cells, n = ready.cells, ready.cells.population["n"]
+    wide = np.repeat(n, np.diff([*cells.population["start"], cells.last.size]))
+    held, first = cells.population["held_count"], cells.population["held_first"]
+    fine = (cells.count >= 0).all() and (cells.count <= n).all() and (held >= 0).all() and (held <= n).all()
+    fine &= (first >= 0).all() and (first < n).all() and (cells.held < cells.last.size).all()
+    fine &= (cells.spikes >= 0).all() and (cells.spikes < wide).all() and 0 <= ready.clock[1] <= ready.rebase
+    if not fine or ready.clock[0] < 0 or (cells.population["train_at"] < 0).any():
+        raise ValueError("path: units spiked that there are not")

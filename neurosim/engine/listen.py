@@ -102,9 +102,6 @@ class Listeners:
             self.taken += m
         seen.at[:2] = 0
 
-    def heavy(self, rec: Recording) -> bool:
-        return sum(x.nbytes for pieces in rec.parts.values() for x in pieces) > HEAVY
-
 
 def currents(ready: Ready, p: Population) -> dict[str, int]:
     """Names of a population's currents or conductances, and their rows."""

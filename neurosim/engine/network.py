@@ -23,6 +23,7 @@ from neurosim.engine.parts import INPUTS, Population, Projection, SpikeTrains
 from neurosim.rules.spike_rule import SpikeRule
 
 if TYPE_CHECKING:
+    from neurosim.engine.arrays import Array
     from neurosim.engine.build import Ready
     from neurosim.engine.environment import Environment
     from neurosim.engine.record import Recording
@@ -48,6 +49,8 @@ class Network:
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
         self.ready: Ready | None = None
+        self.lineage: tuple[int, ...] = ()  # of a replica: which one of which network, made when
+        self.window: tuple[int, Array] | None = None  # a step, and each population's spikes since
         self.generator = np.random.default_rng([self.seed, 0])
 
     # ------------------------------------------------------------------------------------------ what it is made of
@@ -110,8 +113,8 @@ class Network:
         """Synapses from pre onto post; a spike adds its weight to the post neuron's current, which decays with tau_syn.
 
         Who: fan_in different pre units for each post unit, or each pair with a probability, or one to one, or a scipy.sparse
-        matrix [post, pre] (its entries are the weights), or, with none of them, all to all; autapses: may a neuron reach
-        itself (default: no, where pre is post)?
+        matrix [post, pre] (its entries are the weights), or, with none of them, all to all; autapses: may fan_in, probability
+        and all to all let a neuron reach itself (default: no, where pre is post)?
         weight: a number (default 1), one per synapse (sorted by pre, then by post), or a function (generator, number) of them.
         tau_syn: None, the neuron's own (LIF), or one step; onto: "g_e" or "g_i" of ConductanceLIF.
         delay_axonal: ms from a pre spike to its synapses, at least dt (default), a number or one per pre unit;
@@ -153,14 +156,17 @@ class Network:
         value = wiring.weight if matrix is not None else 1.0 if weight is None else weight
         value = value(g, wiring.size) if callable(value) else value
         first = weights_of(value, wiring, low, w_max, self.dtype)
+        if first.size and first.min() < 0 and onto is not None:
+            raise ValueError(f"weight: given {first.min():g}, a conductance, as {onto}, is 0 or more")
         key, tau = channel_of(post.neuron, tau_syn, onto, self.dt)
         axonal = steps("delay_axonal", self.dt if delay_axonal is None else delay_axonal, pre.n, self.dt, 1)
         dendritic = steps("delay_dendritic", delay_dendritic, post.n, self.dt, 0)
         if rule is not None:
             check_rule(rule, self.dt)
         made = Projection(
-            self, len(self.projections), pre, post, wiring, first, key, None if tau is None else float(tau), axonal,
-            dendritic, rule, float(low), float(w_max), normalising(normalise, self.dt),
+            self, len(self.projections), pre, post, wiring._replace(weight=None), first, key,
+            None if tau is None else float(tau), axonal, dendritic, rule, float(low), float(w_max),
+            normalising(normalise, self.dt),
         )  # fmt: skip
         self.projections.append(made)
         return made
@@ -244,16 +250,17 @@ class Network:
 
         Wiring and potentials are copied: without Poisson inputs the copies do the same, unless `prepare` varies them. prepare:
         called with each copy first, as lambda net: setattr(net.populations[0], "v", net.generator.uniform(-60, -50, n)).
-        Recorded is what `record` asks of this
-        network's populations and projections, of each copy: (copy, recording).
+        Recorded is what `record` asks of this network's populations and projections, of each copy: (copy, recording). Copies
+        made at the same time draw the same numbers when they are made again, and no others do. Ctrl-C ends all runs and
+        returns what there is.
         """
-        from neurosim.engine.run import run_replicas
+        from neurosim.engine.replicas import run_replicas
 
         return run_replicas(self, n, duration, record, prepare, workers)
 
     def replicas(self, n: int) -> list[Network]:
         """n such copies, to be run as you like: the compiled loop holds no lock, so threads run side by side."""
-        from neurosim.engine.run import replica
+        from neurosim.engine.replicas import replica
 
         return [replica(self, k) for k in range(count("n", n, 1))]
 

@@ -25,7 +25,7 @@ def scalar(
             x *= z[row[r].at + unit] * down[r, k]
         if signal is not None:
             for j in range(term[m].factor, term[m].factor_end):
-                x *= signal[near[j]].value
+                x *= z.dtype.type(signal[near[j]].value)
         total += x
     far = group[g].far
     return total if far < 0 else total * down[far, k]

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from neurosim.engine.network import Network
 
 
+JOINED = 1 << 20  # bytes up to which pieces of a recording are joined
+
+
 @dataclass(frozen=True)
 class Spikes:
     """Every spike of a population."""
@@ -112,6 +115,7 @@ class Recording:
     bins: dict[int, float] = field(default_factory=dict)  # by population: ms
     parts: dict[str, list[Array]] = field(default_factory=dict)  # pieces of each recorded array, by name
     written: int = 0
+    held: int = 0  # bytes of the parts in memory
 
     def spikes(self, p: Population) -> Raster:
         what = f"Spikes of {p!r}"
@@ -138,7 +142,14 @@ class Recording:
         return self._whole(f"state {p.index} {name} time", what), self._whole(f"state {p.index} {name}", what)
 
     def add(self, name: str, piece: Array) -> None:
-        self.parts.setdefault(name, []).append(piece)
+        """Small pieces are joined as they come, so that many short ones take no more room than one long."""
+        pieces = self.parts.setdefault(name, [])
+        if pieces and not len(piece):
+            return
+        pieces.append(piece)
+        self.held += piece.nbytes
+        while len(pieces) > 1 and pieces[-2].nbytes <= min(2 * pieces[-1].nbytes, JOINED):
+            pieces[-2:] = [np.concatenate(pieces[-2:])]
 
     def write(self) -> None:
         """What is in memory goes to the folder's next part, whole or not at all."""
@@ -151,7 +162,7 @@ class Recording:
             np.savez_compressed(file, **{n: np.concatenate(p) for n, p in self.parts.items() if p})
         unfinished.replace(path)
         self.written += 1
-        self.parts = {n: [] for n in self.parts}
+        self.parts, self.held = {n: [] for n in self.parts}, 0
 
     def _whole(self, name: str, what: str) -> Array:
         if name not in self.parts:

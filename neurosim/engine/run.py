@@ -8,9 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from copy import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ from neurosim.engine.arguments import numbers, whole
 from neurosim.engine.build import Ready
 from neurosim.engine.environment import Environment, compiled_step
 from neurosim.engine.kinds import kind_of
-from neurosim.engine.listen import Listeners
+from neurosim.engine.listen import HEAVY, Listeners
 from neurosim.engine.network import Network
 from neurosim.engine.parts import INPUTS, Population
 from neurosim.engine.record import BlowUp, Recording, Weights, check_record
@@ -38,7 +35,9 @@ def run(
     each: tuple[float, Callable[[Network], None]] | None,
     environment: Environment | None,
     to: Path | None,
+    stop: Interrupt | None = None,
 ) -> Recording:
+    """stop: who hears Ctrl-C, where this is one of several runs."""
     total = whole("duration", duration, net.dt)
     check_record(net, record)
     if to is not None and any(to.glob("part-*.npz")):
@@ -57,7 +56,8 @@ def run(
     done, piece = 0, min(total, 1000)
     ended = lambda: environment is not None and environment.ended  # noqa: E731
     progress = Progress(total)
-    stop = Interrupt()
+    listening = stop is None
+    stop = stop or Interrupt()
     try:
         while done < total and not stop.asked:
             begin = time.perf_counter()
@@ -65,7 +65,7 @@ def run(
             ran = loop.advance(steps)
             done += ran
             listeners.fetch(rec)
-            if to is not None and listeners.heavy(rec):
+            if to is not None and rec.held > HEAVY:
                 rec.write()
             for call in marks.due(done):
                 call(rec)
@@ -81,9 +81,11 @@ def run(
     except KeyboardInterrupt:  # by `each`, or a second Ctrl-C
         rec.interrupted = True
     finally:
-        stop.close()
+        if listening:
+            stop.close()
         progress.close()
         rec.write()
+        net.window = marks.window(rec)
     rec.interrupted |= stop.asked and done < total and not ended()
     return rec
 
@@ -174,16 +176,22 @@ class Ceiling:
         if not 0 < numbers("ceiling", ceiling) < np.inf:
             raise ValueError(f"ceiling: given {ceiling}, it must be a positive number of Hz")
         self.net, self.Hz, self.steps = net, ceiling, max(1, round(WINDOW / net.dt))
-        self.before = np.zeros(len(net.populations), np.int64)  # spikes at the last look
-        self.whole = int(net.made().clock[0]) % self.steps == 0  # does the first window begin with this run?
+        self.before = np.zeros(len(net.populations), np.int64)  # spikes at the last look, as this run counts them
+        self.begin = int(net.made().clock[0])  # of the window
+        if net.window is not None and net.window[0] == self.begin // self.steps * self.steps:  # runs before this one
+            self.begin, self.before = net.window[0], -net.window[1]
 
     def __call__(self, rec: Recording) -> None:
         new, self.before = rec.totals - self.before, rec.totals.copy()
-        whole, self.whole = self.whole, True
+        whole, self.begin = self.begin % self.steps == 0, int(self.net.made().clock[0])
         for p in self.net.populations:
             rate = 1000 * new[p.index] / p.n / (self.steps * self.net.dt)
             if whole and rate > self.Hz:
                 raise blown(self.net, p, rec, f"its rate was {rate:.0f} Hz, above the ceiling of {self.Hz:g} Hz,")
+
+    def since(self, rec: Recording) -> tuple[int, np.ndarray] | None:
+        """(the step with which the present window began, each population's spikes since), if it was seen from there."""
+        return (self.begin, rec.totals - self.before) if self.begin % self.steps == 0 else None
 
 
 class Marks:
@@ -195,6 +203,7 @@ class Marks:
     ) -> None:  # fmt: skip
         self.base = int(net.made().clock[0])
         self.calls: list[tuple[int, Callable[[Recording], None]]] = []
+        self.ceiling: Ceiling | None = None
         for q in net.projections:
             if q.normalise:
                 self.calls.append(
@@ -204,8 +213,8 @@ class Marks:
             if isinstance(r, Weights):
                 self.calls.append((whole("every", r.every, net.dt, 1), lambda rec, r=r: snapshot(net, r, rec)))
         if ceiling is not None:
-            watch = Ceiling(net, ceiling)
-            self.calls.append((watch.steps, watch))
+            self.ceiling = Ceiling(net, ceiling)
+            self.calls.append((self.ceiling.steps, self.ceiling))
         if each is not None:
             if not (isinstance(each, tuple) and len(each) == 2 and callable(each[1])):
                 raise ValueError(f"each: given {each!r}, expected (ms, a function of the network)")
@@ -215,6 +224,10 @@ class Marks:
         """Steps until something is due; times are counted from the network's first step, whatever the chunks."""
         t = self.base + done
         return min((every - t % every for every, _ in self.calls), default=1 << 60)
+
+    def window(self, rec: Recording) -> tuple[int, np.ndarray] | None:
+        """What the next run's ceiling goes on from, if it is known."""
+        return self.ceiling and self.ceiling.since(rec)
 
     def due(self, done: int) -> list[Callable[[Recording], None]]:
         return [call for every, call in self.calls if (self.base + done) % every == 0]
@@ -246,46 +259,3 @@ class Progress:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
-
-
-def replica(net: Network, k: int) -> Network:
-    """A copy that shares the wiring, with weights, state and random numbers of its own."""
-    made, new = net.made(), copy(net)
-    fresh = lambda x: type(x)(*(a.copy() for a in x))  # noqa: E731
-    of = lambda stream: np.random.SeedSequence(net.seed, spawn_key=(stream, k + 1))  # noqa: E731
-    random_state = of(1).generate_state(2, np.uint64)
-    own = {n: getattr(made.decays, n).copy() for n in ("up", "down") if len(made.decays.clocked)}
-    new.ready = made._replace(
-        cells=fresh(made.cells), wires=made.wires._replace(w=made.wires.w.copy()), gates=fresh(made.gates),
-        decays=made.decays._replace(z=made.decays.z.copy(), **own), clock=made.clock.copy(), random_state=random_state,
-        flags=made.flags.copy(), scalars=made.scalars.copy(), tally=made.tally.copy(),
-    )  # fmt: skip
-    new.generator = np.random.default_rng(of(2))
-    new.populations, new.projections = [copy(p) for p in net.populations], [copy(q) for q in net.projections]
-    for p in new.populations:
-        p.net = new
-    for q in new.projections:
-        q.net, q.pre, q.post = new, new.populations[q.pre.index], new.populations[q.post.index]
-    return new
-
-
-def run_replicas(
-    net: Network,
-    n: int,
-    duration: float,
-    record: Sequence[Any],
-    prepare: Callable[[Network], None] | None,
-    workers: int,
-) -> list[tuple[Network, Recording]]:
-    check_record(net, record)
-    nets = net.replicas(n)
-    for new in nets:
-        if prepare is not None:
-            prepare(new)
-
-    def one(new: Network) -> Recording:
-        of = lambda r: new.projections if isinstance(r, Weights) else new.populations  # noqa: E731
-        return new.run(duration, [replace(r, of=of(r)[r.of.index]) for r in record])
-
-    with ThreadPoolExecutor(workers) as pool:
-        return list(zip(nets, pool.map(one, nets), strict=True))

@@ -20,6 +20,15 @@ from neurosim.engine.plastic import (
 
 
 @compiled
+def row_fetched(q: int, unit: int, projection: Any, rows: Any, targets: Any, w: Any) -> None:
+    """The synapses of a pre unit that is soon to come."""
+    here = projection[q]
+    for s in range(rows[here.rows + unit], rows[here.rows + unit + 1], 16):
+        fetch(w, s)
+        fetch(targets, here.targets + s)
+
+
+@compiled
 def arrivals(
     q: int, t: int, now: int, k: int, depth: int, population: Any, spikes: Any, count: Any, projection: Any, delays: Any,
     delay_pre: Any, rows: Any, targets: Any, weights: Any, event: Any, group: Any, term: Any, near: Any, bump: Any,
@@ -44,6 +53,8 @@ def arrivals(
             if here.dense == 0:
                 begin, end = rows[here.rows + unit], rows[here.rows + unit + 1]
                 target = targets[here.targets + begin : here.targets + end]
+                if m + 1 < count[slot, here.pre]:
+                    row_fetched(q, int(spikes[slot, start + m + 1]), projection, rows, targets, w)
             own, s = w[begin : begin + len(target)], up[channel, k]
             if lone:
                 i = event[q, 0].group
@@ -69,10 +80,7 @@ def arrivals(
                 bumped(q, 0, unit, k, event, bump, product, part, row, up, z)
         soon = slot + 1 if slot + 1 < depth else 0  # these arrive in the next step
         for m in range(count[soon, here.pre] if here.dense == 0 and t >= delays[d] else 0):
-            unit = int(spikes[soon, start + m])
-            for s in range(rows[here.rows + unit], rows[here.rows + unit + 1], 16):
-                fetch(w, s)
-                fetch(targets, here.targets + s)
+            row_fetched(q, int(spikes[soon, start + m]), projection, rows, targets, w)
 
 
 @compiled

@@ -40,7 +40,7 @@ class Rows:
             length = -(-size // BLOCK) * BLOCK
             parts.append(np.full(length, start, F))
             at += length
-        return table, np.concatenate([*parts, np.zeros(BLOCK, F)]).reshape(-1, BLOCK)
+        return table, arrays.aligned(np.concatenate([*parts, np.zeros(BLOCK, F)]).reshape(-1, BLOCK))
 
 
 def powers(rates: Sequence[float], dt: float, rebase: int, dtype: Any) -> tuple[Array, Array]:
@@ -153,7 +153,7 @@ class Tables:
         signals = [(of, first(n, of), kept, grown) for n, (of, kept, grown) in self.signals.items()]
         return arrays.Gates(
             filled(arrays.GATE, F, records), *powers([1 / t for t in self.taus], dt, rebase, F), np.zeros(at, F),
-            filled(arrays.SIGNAL, F, signals),
+            filled(arrays.SIGNAL, np.float64, signals),  # in float32 a slow trace of a signal would not decay as it should
         )  # fmt: skip
 
 

@@ -87,6 +87,6 @@ def explicit(matrix: Any, n_pre: int, n_post: int) -> Wiring:
         raise ValueError(f"matrix: given {type(matrix).__name__}, it must be a scipy.sparse array [post, pre]")
     if matrix.shape != (n_post, n_pre):
         raise ValueError(f"matrix: given the shape {list(matrix.shape)}, expected [post, pre] = [{n_post}, {n_pre}]")
-    m = matrix.tocsc()
+    m = matrix.tocsc(copy=True)  # the caller's stays as it is
     m.sort_indices()
     return from_rows(n_pre, n_post, m.indices, m.indptr, m.data)
