@@ -12,7 +12,8 @@ w_EE = w_EI = 0.3 nS, w_II = 3 nS, 200 pA into every neuron. Expected after lear
 * What the rule sets to alpha, on average over synapses, is the number of post spikes around a pre spike, each counted as
   exp(-|Delta t|/tau). Counted here from the spikes alone, without the engine's traces, it is alpha within 5 %. Between
   independent neurons it is 2 tau times the post rate, so that the rate is rho0: "3 Hz +- 20 %" is expected.
-* THE PUBLISHED NETWORK MISSES THAT: its rate is near 3.9 Hz (a Brian2 program of 2000 such neurons: 3.8 Hz). A neuron has 40
+* THE PUBLISHED NETWORK MISSES THAT, and one claim fails: its rate is near 3.9 Hz (a Brian2 program of 2000 such neurons: 3.8
+  Hz). A neuron has 40
   inhibitory synapses, so strong that it fires when they happen to be silent: connected pairs are held at alpha, but pairs
   without a synapse, which nothing holds there, have at least 10 % more, and so is the rate.
 * So with more and weaker synapses, which make a pair more independent, the rate must come to rho0 +- 20 %: 8 %, with a fourth
@@ -52,19 +53,25 @@ VOGELS, BY_RULE = "Vogels et al. 2011", "the equation of the rule: its mean chan
 def run(mode: Mode) -> tuple[list[dict], list[dict]]:
     n, phases = (N_QUICK, PHASES_QUICK) if mode.quick else (N, PHASES_FULL if mode.full else PHASES)
     rows = [r for name, k in MORE for seed in range(mode.seeds) for r in learn(name, n, k, phases, seed)]
+    return rows, claims_of(rows)
+
+
+def claims_of(rows: Sequence[Mapping]) -> list[dict]:
     of = lambda name, q: np.mean([r["value"] for r in rows if (r["network"], r["quantity"]) == (name, q)])  # noqa: E731
     fall, fall_ratio = (of(PUBLISHED, f"{q}, before") / of(PUBLISHED, f"{q}, after") for q in ("variance", "ratio"))
     apart = [of(name, "pairs, unconnected") for name in (WEAKER, PUBLISHED)]
-    claims = [
+    return [
         claim(f"{PUBLISHED}: fall of the variance of the population rate", fall, ">=", 5, 0, VOGELS),
         claim(f"{PUBLISHED}: fall of variance / mean of the population rate", fall_ratio, ">=", 5, 0, VOGELS),
         claim(f"{PUBLISHED}: CV of intervals", of(PUBLISHED, "CV, after"), ">=", 0.8, 0, "1 of a Poisson process"),
         *(claim(f"{name}: pairs / alpha", of(name, "pairs"), "within", 1, 0.05, BY_RULE) for name, _ in MORE),
         claim(f"{PUBLISHED}: pairs / alpha without a synapse", apart[1], ">=", 1.1, 0, "its rate is above rho0"),
         claim("pairs / alpha without a synapse", apart, "ordering", [WEAKER, PUBLISHED], 0, "weaker, more independent"),
-        claim(f"{WEAKER}: mean excitatory rate (Hz)", of(WEAKER, "mean, after"), "within", RHO0, 0.2 * RHO0, VOGELS),
+        *(
+            claim(f"{name}: mean excitatory rate (Hz)", of(name, "mean, after"), "within", RHO0, 0.2 * RHO0, VOGELS)
+            for name, _ in MORE
+        ),
     ]
-    return rows, claims
 
 
 # ---------------------------------------------------------------------------------------------- the network

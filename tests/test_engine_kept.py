@@ -1,4 +1,4 @@
-"""What the engine keeps: recordings in many pieces, streams of random numbers, ceilings over short runs, files that were sent."""
+"""What the engine keeps: recordings in many pieces, streams of random numbers, ceilings over short runs, files sent."""
 
 import os
 import signal
