@@ -13,9 +13,8 @@ w_EE = w_EI = 0.3 nS, w_II = 3 nS, 200 pA into every neuron. Expected after lear
   exp(-|Delta t|/tau). Counted here from the spikes alone, without the engine's traces, it is alpha within 5 %. Between
   independent neurons it is 2 tau times the post rate, so that the rate is rho0: "3 Hz +- 20 %" is expected.
 * THE PUBLISHED NETWORK MISSES THAT, and one claim fails: its rate is near 3.9 Hz (a Brian2 program of 2000 such neurons: 3.8
-  Hz). A neuron has 40
-  inhibitory synapses, so strong that it fires when they happen to be silent: connected pairs are held at alpha, but pairs
-  without a synapse, which nothing holds there, have at least 10 % more, and so is the rate.
+  Hz). A neuron has 40 inhibitory synapses, so strong that it fires when they happen to be silent: connected pairs are held at
+  alpha, but pairs without a synapse, which nothing holds there, have at least 10 % more, and so is the rate.
 * So with more and weaker synapses, which make a pair more independent, the rate must come to rho0 +- 20 %: 8 %, with a fourth
   of each weight and of eta. There it does.
 

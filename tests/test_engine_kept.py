@@ -81,6 +81,7 @@ def test_ctrl_c_ends_all_replicas_and_returns_what_there_is():
     net = noisy(n=2000)[0]
     net.run(10.0)
     x = net.populations[0]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Brian2 has put its own
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     begin = time.perf_counter()
@@ -88,7 +89,7 @@ def test_ctrl_c_ends_all_replicas_and_returns_what_there_is():
     assert time.perf_counter() - begin < 60  # it would take hours
     for copy, rec in found:
         assert rec.interrupted and 10 < rec.stop == copy.t < 1e8
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
 
 
 # ---------------------------------------------------------------------------------------------- ceilings
@@ -208,3 +209,96 @@ def test_a_projection_without_a_synapse_is_brian():
     found, rec = run_network(net, 20.0), net.run(20.0, [ns.Spikes(y)])
     assert len(rec.spikes(y).time) >= 2 and np.allclose(found.spikes[y][0], rec.spikes(y).time)
     assert len(found.w[none]) == 0 and len(found.w[q]) == 1
+
+
+# ---------------------------------------------------------------------------------------------- bad input
+def ran(net, **options):
+    return net.run(5.0, **options)
+
+
+def returns(t, counts, drive, signal, memory):
+    return 3.0
+
+
+def unknown(t, counts, drive, signal, memory):
+    memory[0] = counts.nothing()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda net, x, y, q: ran(net, record=[ns.State(y, "v", np.arange(5) == 4)]), "units: given .*, expected a list"),
+        (lambda net, x, y, q: ran(net, record=[ns.State(y, "v", [2.9])]), "units: given .2.9., expected a list"),
+        (lambda net, x, y, q: ran(net, record=[ns.Weights(q, 1.0, [1])]), "bins: given .1., expected the edges"),
+        (lambda net, x, y, q: ran(net, record=[ns.Weights(q, 1.0, [2, 1])]), "bins: given .2, 1., expected the edges"),
+        (lambda net, x, y, q: ran(net, record=[ns.State(y, "v", [0], 1.0), ns.State(y, "x", [0], 2.0)]),
+         "every: given 1, 2 ms, all states of one run"),
+        (lambda net, x, y, q: ran(net).spikes(5), "record: given 5, a recording is asked for a Population"),
+        (lambda net, x, y, q: ran(net).weights(x), "record: given Population.*, a recording is asked for a Projection"),
+        (lambda net, x, y, q: ran(net).mean_rate(noisy()[1]), "record: given Population.* of another network"),
+        (lambda net, x, y, q: ran(net, each=(1.0, lambda n: n.run(1.0))), "run: this network is running"),
+        (lambda net, x, y, q: ran(net, environment=5), "environment: given 5, expected an Environment"),
+        (lambda net, x, y, q: ran(net, environment=ns.Environment(returns, 1.0, np.zeros(1))), "step: numba cannot compile"),
+        (lambda net, x, y, q: ran(net, environment=ns.Environment(unknown, 1.0, np.zeros(1))), "step: numba cannot compile"),
+        (lambda net, x, y, q: ran(net, ceiling=[1.0, 2.0]), "ceiling: given .1.0, 2.0., it must be a positive number"),
+        (lambda net, x, y, q: net.run("5"), "duration: given '5', expected a number"),
+        (lambda net, x, y, q: net.run("five"), "duration: given 'five', expected a number"),
+        (lambda net, x, y, q: net.run(None), "duration: given None"),
+        (lambda net, x, y, q: net.run_replicas(1, 5.0, workers=0), "workers: given 0"),
+        (lambda net, x, y, q: q.scale_rows(float("nan")), "total: given nan"),
+        (lambda net, x, y, q: q.scale_rows(-1.0), "total: given -1.0"),
+        (lambda net, x, y, q: net.connect(x, y, w_max="x"), "w_max: given 'x', expected a number"),
+        (lambda net, x, y, q: net.connect(x, y, w_max=[1.0, 2.0]), "w_min, w_max: given None and .1.0, 2.0."),
+        (lambda net, x, y, q: net.connect(x, y, tau_syn="x"), "tau_syn: given 'x', expected a number"),
+        (lambda net, x, y, q: ns.SpikeTrains(0, 1.0), "unit: given 0, expected a list"),
+        (lambda net, x, y, q: net.connect("a", y), "pre: given 'a', it must be a population of this one"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_by_name(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(*noisy())
+
+
+def test_what_was_fixed_cannot_be_set_later():
+    net, x, y, q = noisy()
+    for thing, name in ((net, "dt"), (net, "seed"), (x, "n"), (y, "neuron"), (q, "rule"), (q, "w_max")):
+        with pytest.raises(AttributeError, match=f"{name}: given 7, it was fixed when"):
+            setattr(thing, name, 7)
+    q.normalise, net.populations[0].drive = (5.0, 10.0), 20.0  # these may
+    net.run(20.0)
+    assert q.w.reshape(20, 5).sum(0) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("rate", (np.nan, -5.0))
+def test_a_rate_that_an_environment_made_nonsense_of_stops_the_run(rate):
+    def broken(t, counts, drive, signal, memory):
+        if t > 20:
+            drive[3] = memory[0]
+
+    net = noisy()[0]
+    with pytest.raises(ns.BlowUp, match="its environment made a rate NaN, negative or inf") as caught:
+        net.run(1000.0, environment=ns.Environment(broken, 10.0, np.array([rate])))
+    assert caught.value.population is net.populations[0] and not net.running
+    net.populations[0].drive = 40.0
+    assert net.run(10.0).stop == net.t  # it may go on
+
+
+def test_a_file_of_another_shape_and_a_folder_are_refused(tmp_path):
+    net = noisy()[0]
+    net.run(10.0)
+    with pytest.raises(ValueError, match="path: .* is a folder"):
+        net.save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    net.save(tmp_path / "net.npz")
+    changed(tmp_path / "net.npz", state_w=lambda w: w[:-1])
+    with pytest.raises(ValueError, match="path: its state 'w' has the shape .99,., expected .100,."):
+        ns.Network.load(tmp_path / "net.npz")
+    np.save(tmp_path / "arr.npy", np.zeros(3))
+    with pytest.raises(ValueError, match="path: .*arr.npy is no 'neurosim network 2'"):
+        ns.Network.load(tmp_path / "arr.npy")
+
+
+def test_recordings_and_trains_are_shown_in_a_line():
+    net, x, y, q = noisy()
+    assert repr(net.run(50.0, [ns.Spikes(x)])) == "Recording(0 to 50 ms: spikes 0 time, spikes 0 unit)"
+    assert repr(ns.SpikeTrains([0] * 500, np.arange(500.0))) == "SpikeTrains(500 spikes)"

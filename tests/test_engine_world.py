@@ -39,9 +39,9 @@ def test_an_environment_ends_the_run_at_its_step():
     assert net.run(5000, environment=world).stop == 60.0
     memory[2] = 1e9
     assert net.run(100, environment=world).stop == 160.0
-    same, y = made()
-    again = same.run(41, [ns.Spikes(y)])  # the spikes of a run of that length
-    assert len(again.spikes(y).time) > 5 and np.array_equal(again.spikes(y).time, rec.spikes(y).time)
+    same, z = made()
+    again = same.run(41, [ns.Spikes(z)])  # the spikes of a run of that length
+    assert len(again.spikes(z).time) > 5 and np.array_equal(again.spikes(z).time, rec.spikes(y).time)
 
 
 @pytest.mark.parametrize("ends", (-1, 3, 1.0, True))

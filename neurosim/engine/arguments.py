@@ -15,7 +15,7 @@ from neurosim.spiking import LIF, ConductanceLIF
 
 def numbers(name: str, value: Any) -> Array:
     try:
-        return np.asarray(value, np.float64)
+        return np.asarray(float if isinstance(value, str) else value, np.float64)  # "5" is no number
     except (TypeError, ValueError):
         raise ValueError(f"{name}: given {value!r}, expected a number or an array of numbers") from None
 
@@ -78,8 +78,8 @@ def normalising(value: Any, dt: float) -> tuple[float, float] | None:
 
 def whole(name: str, value: float, dt: float, least: int = 0) -> int:
     """A time in whole steps. ValueError where it is none, or too short."""
-    if not (np.isfinite(value) and value >= 0):
-        raise ValueError(f"{name}: given {value} ms, it must be {least * dt:g} or more")
+    if np.ndim(numbers(name, value)) or value is None or not (np.isfinite(value) and value >= 0):
+        raise ValueError(f"{name}: given {value!r} ms, it must be {least * dt:g} or more")
     n = round(value / dt)
     if abs(n * dt - value) > 1e-6 * max(dt, value) or n < least:
         raise ValueError(
@@ -104,6 +104,8 @@ def channel_of(neuron: Any, tau_syn: float | None, onto: str | None, dt: float) 
             raise ValueError(f"tau_syn: given {tau_syn} ms, that of SRM0 is the neuron's tau_s, {neuron.tau_s} ms")
         return neuron.tau_s, neuron.tau_s
     tau = neuron.tau_syn if tau_syn is None and isinstance(neuron, LIF) else tau_syn
+    if np.ndim(numbers("tau_syn", 0.0 if tau is None else tau)):
+        raise ValueError(f"tau_syn: given {tau!r}, expected one number of ms")
     if tau is not None and not tau >= dt:
         raise ValueError(f"tau_syn: given {tau} ms, it must be at least dt = {dt} ms: times are in ms")
     return tau, tau

@@ -74,7 +74,7 @@ def build(net: Network) -> Ready:
         here["channel_end"] = len(rows)
     tables = Tables(net, rows, found)
     fastest = max([*rows.rate, *(1 / t for t in tables.taus)], default=0.0)
-    rebase = max(1, int(min(LONGEST, RANGE / fastest if fastest else LONGEST) / dt))
+    rebase = max(1, min(1 << 16, int(min(LONGEST, RANGE / fastest if fastest else LONGEST) / dt)))
     depth, places = 2 + longest(net), cells.last.size
     cells = cells._replace(
         spikes=np.zeros((depth, places), np.int32), count=np.zeros((depth, len(net.populations)), np.int64)

@@ -29,6 +29,7 @@ class Environment:
     `net.signal_names`. memory: float64, the caller's own, kept from call to call and from run to run. Written as for numba:
     numbers, loops and these arrays. ends: a place in memory; a run sets it to 0 as it begins, and ends once the step has set
     it to something else (a trial is over). Indices are not checked: one beyond an array's end writes elsewhere, or crashes.
+    What a step raises is printed and the run goes on: set `memory[ends]` instead.
     """
 
     step: Callable[..., None]
@@ -57,7 +58,13 @@ class Environment:
 def compiled_step(step: Callable[..., None], dtype: Any) -> Any:
     """As a function that the loop can call, whatever it is: one compiled loop serves all."""
     from numba import cfunc, types
+    from numba.core.errors import NumbaError
 
     number = types.float32 if np.dtype(dtype) == np.float32 else types.float64
     real, whole = types.Array(number, 1, "C"), types.Array(types.int64, 1, "C")
-    return cfunc(types.void(types.float64, whole, real, real, types.Array(types.float64, 1, "C")))(step)
+    form = types.void(types.float64, whole, real, real, types.Array(types.float64, 1, "C"))
+    try:
+        return cfunc(form)(step)
+    except (NumbaError, TypeError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"step: numba cannot compile it as a function that returns nothing: {said[:500]}") from error

@@ -83,6 +83,8 @@ def save(net: Network, path: Path) -> None:
             for q in net.projections
         ],
     }  # fmt: skip
+    if path.is_dir():
+        raise ValueError(f"path: {path} is a folder, give a file")
     unfinished = path.with_name(path.name + ".unfinished")
     with open(unfinished, "wb") as file:
         np.savez_compressed(file, spec=np.array(json.dumps(written(spec))), **arrays)
@@ -97,7 +99,7 @@ def load(path: Path) -> Network:
             spec = json.loads(str(held["spec"]))
     except FileNotFoundError:
         raise
-    except (KeyError, ValueError, OSError, EOFError, BadZipFile, zlib.error):
+    except (KeyError, ValueError, OSError, EOFError, AttributeError, TypeError, BadZipFile, zlib.error):
         raise ValueError(f"path: {path} is no {FORMAT!r}, it cannot be read") from None
     if spec.get("format") != FORMAT:
         raise ValueError(f"path: {path} is no {FORMAT!r}, it says {spec.get('format')!r}")
@@ -136,6 +138,10 @@ def restored(spec: dict[str, Any], held: dict[str, Array]) -> Network:
         )
     net.generator.bit_generator.state, net.lineage = spec["generator"], tuple(spec.get("lineage", ()))
     for name, x in states(net).items():
+        if held[f"state {name}"].shape != x.shape:
+            raise ValueError(
+                f"path: its state {name!r} has the shape {held[f'state {name}'].shape}, expected {x.shape}"
+            )
         x[...] = held[f"state {name}"]
     check_places(net)
     return net

@@ -31,7 +31,8 @@ class Listeners:
         watch: list[tuple[int, int]] = []
         every = {self.ask(r, watch) for r in record if isinstance(r, State)}
         if len(every) > 1:
-            raise ValueError(f"every: given {sorted(every)} steps, all states of one run are sampled at the same ones")
+            given = ", ".join(f"{n * net.dt:g}" for n in sorted(every))
+            raise ValueError(f"every: given {given} ms, all states of one run are sampled at the same times")
         for r in record:
             if isinstance(r, Spikes):
                 self.told[r.of.index]["listen"] = 1

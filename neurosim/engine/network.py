@@ -19,7 +19,7 @@ import numpy as np
 
 from neurosim.engine import wiring as wired
 from neurosim.engine.arguments import channel_of, check_rule, count, normalising, numbers, steps, weights_of, whole
-from neurosim.engine.parts import INPUTS, Population, Projection, SpikeTrains
+from neurosim.engine.parts import INPUTS, Fixed, Population, Projection, SpikeTrains
 from neurosim.rules.spike_rule import SpikeRule
 
 if TYPE_CHECKING:
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from neurosim.engine.record import Recording
 
 
-class Network:
+class Network(Fixed):
     """Populations and projections, lists of these names, and their run. dt in ms; dtype float64 or float32; same seed, same
     spikes.
 
     Eligibility meets the signals at every step, dw = M e dt, or every `gate_every` ms, dw = M e gate_every with M and e as they
     are then: what a synapse costs where many wait for a reward.
     """
+
+    fixed = ("dt", "seed", "dtype", "gate_steps")
 
     def __init__(
         self, dt: float = 0.1, seed: int = 0, dtype: Any = np.float64, gate_every: float | None = None
@@ -49,6 +51,7 @@ class Network:
         self.populations: list[Population] = []
         self.projections: list[Projection] = []
         self.ready: Ready | None = None
+        self.family, self.running = object(), False
         self.lineage: tuple[int, ...] = ()  # of a replica: which one of which network, made when
         self.window: tuple[int, Array] | None = None  # a step, and each population's spikes since
         self.generator = np.random.default_rng([self.seed, 0])
@@ -130,7 +133,7 @@ class Network:
                     f", whose step is dt = {other.dt} ms and not {self.dt} ms" if other and other.dt != self.dt else ""
                 )
                 raise ValueError(
-                    f"{name}: given {p!r}{' of another network' if other else ''}{clocks}, it must be of this one"
+                    f"{name}: given {p!r}{' of another network' if other else ''}{clocks}, it must be a population of this one"
                 )
         if isinstance(post.neuron, INPUTS):
             raise ValueError(f"post: given {post!r}, an input population has no incoming synapses")
@@ -149,6 +152,8 @@ class Network:
         if matrix is not None and weight is not None:
             raise ValueError("weight: given together with matrix, whose entries are the weights")
         low = (0.0 if rule else -np.inf) if w_min is None else w_min
+        if np.ndim(numbers("w_max", w_max)) or np.ndim(numbers("w_min", low)):
+            raise ValueError(f"w_min, w_max: given {w_min!r} and {w_max!r}, each is one number")
         if np.isnan(low):
             raise ValueError(f"w_min: given {w_min}, expected a number")
         if not low <= w_max:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from neurosim.engine.arguments import per_unit, weights_of
+from neurosim.engine.arguments import numbers, per_unit, weights_of
 from neurosim.engine.arrays import Array
 from neurosim.engine.wiring import Wiring
 from neurosim.rules.spike_rule import SpikeRule
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from neurosim.engine.network import Network
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpikeTrains:
     """Given spikes: unit[k] spikes at time[k] ms, in the step that begins there. An input population, for `Network.add`."""
 
@@ -26,17 +26,36 @@ class SpikeTrains:
     time: Sequence[float]
 
     def __post_init__(self) -> None:
+        for name in ("unit", "time"):
+            if np.ndim(numbers(name, getattr(self, name))) != 1:
+                raise ValueError(f"{name}: given {getattr(self, name)!r}, expected a list, an entry for each spike")
         if len(self.unit) != len(self.time):
             raise ValueError(f"time: given {len(self.time)} times for {len(self.unit)} units, they must be as many")
         if len(self.time) and not (np.min(self.time) >= 0 and np.isfinite(self.time).all()):
             raise ValueError("time: given a negative or infinite time, spikes come at 0 ms or later")
 
+    def __repr__(self) -> str:
+        return f"SpikeTrains({len(self.unit)} spikes)"
+
 
 INPUTS = (Poisson, SpikeTrains)
 
 
-class Population:
+class Fixed:
+    """What has been compiled or checked when a thing was made, and is not asked for again, can't be set later."""
+
+    fixed: ClassVar[tuple[str, ...]] = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.fixed and name in self.__dict__:
+            raise AttributeError(f"{name}: given {value!r}, it was fixed when {self!r} was made")
+        super().__setattr__(name, value)
+
+
+class Population(Fixed):
     """n neurons of one kind. `drive` is its constant input: mV for LIF, pA for AdEx and ConductanceLIF, Hz for Poisson."""
+
+    fixed = ("index", "n", "neuron")
 
     def __init__(self, net: Network, index: int, n: int, neuron: Any, drive: Any, v: Any, name: str) -> None:
         self.net, self.index, self.n, self.neuron, self.name = net, index, n, neuron, name
@@ -93,8 +112,10 @@ class Population:
         return x.reshape(-1)[start : start + self.n]
 
 
-class Projection:
+class Projection(Fixed):
     """The synapses from one population onto another."""
+
+    fixed = ("index", "onto", "tau_syn", "axonal", "dendritic", "rule", "w_min", "w_max")
 
     def __init__(
         self, net: Network, index: int, pre: Population, post: Population, wiring: Wiring, first_w: Array, onto: Any,
@@ -145,7 +166,9 @@ class Projection:
 
     def scale_rows(self, total: float) -> None:
         """Every post unit's weights are multiplied so that they sum to total, then clipped at their bounds; a unit whose sum is
-        not above 0 stays."""
+        not above 0 stays. ValueError where total is no positive number."""
+        if np.ndim(numbers("total", total)) or not 0 < total < np.inf:
+            raise ValueError(f"total: given {total!r}, weights are scaled to a positive sum")
         if self.wiring.dense:
             from neurosim.engine.scale import scaled
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from neurosim.engine.arguments import numbers
 from neurosim.engine.arrays import Array
 from neurosim.engine.parts import Population, Projection
 
@@ -47,7 +48,7 @@ class Weights:
 class State:
     """A state of some units every so many ms of the network's time (default: each step), after the step: "v", "x" (g_n of
     ConductanceLIF, w of AdEx, r of Izhikevich, a of AdaptiveLIF), "g_e", "g_i"; "I": the current of the population's
-    projections, if they are of one time constant."""
+    projections, if they are of one time constant. All states of a run have the same `every`."""
 
     of: Population
     name: str
@@ -68,10 +69,14 @@ def check_record(net: Network, record: Sequence[Any]) -> None:
             raise ValueError(f"record: {type(r).__name__} is given {r.of!r}, expected a {of.__name__}")
         if r.of.net is not net:
             raise ValueError(f"record: given {r.of!r}, which is not of this network")
-        if isinstance(r, State) and not (np.ndim(r.units) == 1 and len(r.units)):
-            raise ValueError(f"units: given {r.units!r}, expected a list of units")
-        if isinstance(r, Weights) and r.bins is not None and np.ndim(r.bins) != 1:
-            raise ValueError(f"bins: given {r.bins!r}, expected the edges of the bins")
+        if isinstance(r, State) and not (
+            np.ndim(r.units) == 1 and np.asarray(r.units).dtype.kind in "iu" and len(r.units)
+        ):
+            raise ValueError(f"units: given {r.units!r}, expected a list of units, whole numbers")
+        if isinstance(r, Weights) and r.bins is not None:
+            edges = numbers("bins", r.bins)
+            if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+                raise ValueError(f"bins: given {r.bins!r}, expected the edges of the bins, two or more that rise")
         key = (type(r), r.of.index, getattr(r, "name", ""))
         if key in asked:
             raise ValueError(f"record: {type(r).__name__} of {r.of!r} is asked for twice in one run")
@@ -103,7 +108,7 @@ class BlowUp(RuntimeError):
         self.time, self.population, self.recording = time, population, recording
 
 
-@dataclass
+@dataclass(repr=False)
 class Recording:
     """What was recorded from `start` to `stop` ms, by what was asked for. `folder`: where a run with `to` left its parts."""
 
@@ -116,30 +121,46 @@ class Recording:
     parts: dict[str, list[Array]] = field(default_factory=dict)  # pieces of each recorded array, by name
     written: int = 0
     held: int = 0  # bytes of the parts in memory
+    family: Any = None  # what its network and that one's replicas have in common
+
+    def __repr__(self) -> str:
+        what = ", ".join(self.parts) or "totals alone"
+        return f"Recording({self.start:g} to {self.stop:g} ms{', interrupted' * self.interrupted}: {what})"
 
     def spikes(self, p: Population) -> Raster:
+        self._check(p, Population)
         what = f"Spikes of {p!r}"
         return Raster(self._whole(f"spikes {p.index} time", what), self._whole(f"spikes {p.index} unit", what))
 
     def rate(self, p: Population) -> Array:
         """[bins] Hz."""
+        self._check(p, Population)
         counts = self._whole(f"rate {p.index}", f"PopulationRate of {p!r}")
         return counts / p.n / self.bins[p.index] * 1000
 
     def mean_rate(self, p: Population) -> float:
         """Hz over the whole run; needs no recording."""
+        self._check(p, Population)
         span = (self.stop - self.start) / 1000
         return float(self.totals[p.index] / p.n / span) if span else 0.0
 
     def weights(self, q: Projection) -> tuple[Array, Array]:
         """(times [snapshots] ms, weights or counts [snapshots, ...])."""
+        self._check(q, Projection)
         what = f"Weights of {q!r}"
         return self._whole(f"weights {q.index} time", what), self._whole(f"weights {q.index}", what)
 
     def state(self, p: Population, name: str) -> tuple[Array, Array]:
         """(times [samples] ms, values [samples, units])."""
+        self._check(p, Population)
         what = f"State {name!r} of {p!r}"
         return self._whole(f"state {p.index} {name} time", what), self._whole(f"state {p.index} {name}", what)
+
+    def _check(self, of: Any, kind: type) -> None:
+        if not isinstance(of, kind):
+            raise ValueError(f"record: given {of!r}, a recording is asked for a {kind.__name__}")
+        if self.family is not None and of.net.family is not self.family:
+            raise ValueError(f"record: given {of!r} of another network than was recorded")
 
     def add(self, name: str, piece: Array) -> None:
         """Small pieces are joined as they come, so that many short ones take no more room than one long."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neurosim.engine import arrays
+from neurosim.engine.arguments import count
 from neurosim.engine.network import Network
 from neurosim.engine.record import Recording, Weights, check_record
 from neurosim.engine.run import Interrupt, run
@@ -22,7 +23,7 @@ def replica(net: Network, k: int) -> Network:
     """A copy that shares the wiring, with weights, state and random numbers of its own: those of no replica of another
     network, of another time or of another k."""
     made, new = net.made(), copy(net)
-    steps = int(made.clock[0])
+    steps, new.running = int(made.clock[0]), False
     new.lineage = (*net.lineage, k + 1, *((LATER, steps) if steps else ()))
     fresh = lambda x: type(x)(*(arrays.aligned(a) for a in x))  # noqa: E731
     of = lambda stream: np.random.SeedSequence(net.seed, spawn_key=(stream, *new.lineage))  # noqa: E731
@@ -51,6 +52,7 @@ def run_replicas(
     workers: int,
 ) -> list[tuple[Network, Recording]]:
     check_record(net, record)
+    count("workers", workers, 1)
     nets = net.replicas(n)
     for new in nets:
         if prepare is not None:

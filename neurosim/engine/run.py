@@ -40,6 +40,10 @@ def run(
     """stop: who hears Ctrl-C, where this is one of several runs."""
     total = whole("duration", duration, net.dt)
     check_record(net, record)
+    if net.running:
+        raise ValueError("run: this network is running, it cannot be run by what `each` calls")
+    if environment is not None and not isinstance(environment, Environment):
+        raise ValueError(f"environment: given {environment!r}, expected an Environment")
     if to is not None and any(to.glob("part-*.npz")):
         raise ValueError(f"to: {to} holds the parts of another run, give an empty folder")
     ready = net.made()
@@ -49,7 +53,8 @@ def run(
             raise ValueError(f"signal: {name} {what} and was never told, say net.signal({name}=1.0) first")
     if net.t == 0:
         remember(net)
-    rec = Recording(net.t, net.t, folder=to, totals=np.zeros(len(net.populations), np.int64))
+    totals = np.zeros(len(net.populations), np.int64)
+    rec = Recording(net.t, net.t, folder=to, totals=totals, family=net.family)
     listeners = Listeners(net, ready, record, rec)
     marks = Marks(net, record, each, ceiling)
     loop = Loop(net, ready, listeners.seen, environment)
@@ -58,6 +63,7 @@ def run(
     progress = Progress(total)
     listening = stop is None
     stop = stop or Interrupt()
+    net.running = True
     try:
         while done < total and not stop.asked:
             begin = time.perf_counter()
@@ -81,6 +87,7 @@ def run(
     except KeyboardInterrupt:  # by `each`, or a second Ctrl-C
         rec.interrupted = True
     finally:
+        net.running = False
         if listening:
             stop.close()
         progress.close()
@@ -161,8 +168,11 @@ class Loop:
 def check_finite(net: Network, ready: Ready, rec: Recording) -> None:
     """BlowUp where a potential is NaN or inf, after a piece."""
     for p in net.populations:
-        if ready.cells.population["kind"][p.index] < arrays.POISSON and not np.isfinite(p.v.sum()):
+        kind = ready.cells.population["kind"][p.index]
+        if kind < arrays.POISSON and not np.isfinite(p.v.sum()):
             raise blown(net, p, rec, "a potential is NaN or inf, found")
+        if kind == arrays.POISSON and not 0 <= p.drive.min() <= p.drive.max() < np.inf:
+            raise blown(net, p, rec, "its environment made a rate NaN, negative or inf, found")
 
 
 def blown(net: Network, p: Population, rec: Recording, what: str) -> BlowUp:
@@ -173,7 +183,7 @@ class Ceiling:
     """BlowUp where a population's mean rate over WINDOW ms of the network's time is above Hz."""
 
     def __init__(self, net: Network, ceiling: float) -> None:
-        if not 0 < numbers("ceiling", ceiling) < np.inf:
+        if np.ndim(numbers("ceiling", ceiling)) or not 0 < ceiling < np.inf:
             raise ValueError(f"ceiling: given {ceiling}, it must be a positive number of Hz")
         self.net, self.Hz, self.steps = net, ceiling, max(1, round(WINDOW / net.dt))
         self.before = np.zeros(len(net.populations), np.int64)  # spikes at the last look, as this run counts them
