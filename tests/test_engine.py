@@ -123,9 +123,13 @@ def test_bounds_hold_at_every_spike():
     up, down = [10.0, 30.0, 50.0], [12.0, 32.0, 52.0]
     assert forced(up, down, pair(0.4, 0.0), w_max=1.0) == 1.0
     assert forced(down, up, pair(0.0, 0.4), w_max=1.0) == 0.0
-    w = 0.5
-    for d in (0.4, -0.3, 0.4, -0.3):  # up, down, up, down, within 0 .. 0.8: order matters
+    # up, down, up, down, 500 ms apart, within 0 .. 0.8: order matters (one change of their sum would give 0.65 and more)
+    pre, post = [10.0, 530.0, 1010.0, 1530.0], [10.1, 510.0, 1010.1, 1510.0]
+    w, fall = 0.5, 0.3 * math.exp(-20.1 / 33.7)
+    for d in (0.4, -fall, 0.4, -fall):
         w = min(max(w + d, 0.0), 0.8)
+    assert forced(pre, post, pair(0.4, 0.3, 16.8, 33.7), w_max=0.8) == pytest.approx(w, abs=1e-6)
+    assert w == pytest.approx(0.8 - fall) and w < 0.65
     far = [10.0, 1010.0], [10.1, 1010.1]  # coincident at the synapse, then the pre spike 900 ms later meets nothing
     assert forced(*far, pair(0.4, 0.0), w_max=0.8) == pytest.approx(0.8)
 
