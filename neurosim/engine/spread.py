@@ -18,6 +18,8 @@ from neurosim.engine.plastic import (
     send_dense,
 )  # fmt: skip
 
+FAR = 1 << 19  # synapses: 3 MB and more are not where the next row is at once
+
 
 @compiled
 def row_fetched(q: int, unit: int, projection: Any, rows: Any, targets: Any, w: Any) -> None:
@@ -53,7 +55,7 @@ def arrivals(
             if here.dense == 0:
                 begin, end = rows[here.rows + unit], rows[here.rows + unit + 1]
                 target = targets[here.targets + begin : here.targets + end]
-                if m + 1 < count[slot, here.pre]:
+                if here.size > FAR and m + 1 < count[slot, here.pre]:
                     row_fetched(q, int(spikes[slot, start + m + 1]), projection, rows, targets, w)
             own, s = w[begin : begin + len(target)], up[channel, k]
             if lone:
