@@ -24,11 +24,11 @@ Dense: 784 Poisson inputs with Fashion-MNIST intensities (30 Hz on average in ea
 other, pair STDP at every spike, dt 1 ms, float32; a presentation is 250 ms, with its encoding (intensities to rates) before
 and the rows' normalisation after it.
 
-Found (figures/speed_network.json): a run is 9 and 6.7 times as fast (float32, float64), build + run 38 times in later uses.
+Found (figures/speed_network.json): a run is 8.4 and 6.2 times as fast (float32, float64), build + run 38 times in later uses.
 THREE CLAIMS FAIL. Build + run in the first use is 3.5 times as fast, not 10: numba takes 4.4 s, half of it in its own types and
-code before LLVM, where Brian2 and the C++ compiler take 15. And the cost of an event grows by 1.8 to 2.0 up to 64,000 neurons
-(5 ns), Brian2's by 1.6 to 1.7 (31 to 37 ns): weights and lists, 50 MB, no longer fit the caches, and a post spike reaches into
-64 lines of memory. On a slower day of these machines Brian2's grew by 1.2.
+code before LLVM, where Brian2 and the C++ compiler take 14. And the cost of an event grows by 1.3 (from 1,000 neurons) and 1.6
+(from 16,000) up to 64,000, Brian2's by 1.04 and 1.15 here, by 1.56 and 1.74 in a run an hour before: with 50 MB of weights and
+lists, which no longer fit the caches, a post spike reaches into 64 lines of memory. Ours grows by 2 to 3 ns, Brian2's 2 to 8.
 """
 
 import compileall
