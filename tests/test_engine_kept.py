@@ -142,6 +142,7 @@ def changed(path, **arrays):
     ("name", "change"),
     [
         ("target_0", lambda x: x + np.uint16(60_000)),
+        ("first_w_0", lambda x: x[:-1]),
         ("row_0", lambda x: x + 1),
         ("row_0", lambda x: x[::-1].copy()),
         ("axonal_0", lambda x: 0 * x),

@@ -116,7 +116,7 @@ def restored(spec: dict[str, Any], held: dict[str, Array]) -> Network:
     for k, q in enumerate(spec["projections"]):
         pre, post = net.populations[q["pre"]], net.populations[q["post"]]
         wiring = Wiring(pre.n, post.n, q["dense"], held[f"row {k}"], held[f"target {k}"], None)
-        check_wiring(wiring, held[f"axonal {k}"], held[f"dendritic {k}"], k)
+        check_wiring(wiring, held[f"first w {k}"], held[f"axonal {k}"], held[f"dendritic {k}"], k)
         normalise = None if q["normalise"] is None else tuple(q["normalise"])
         net.projections.append(
             Projection(
@@ -147,9 +147,11 @@ def restored(spec: dict[str, Any], held: dict[str, Array]) -> Network:
     return net
 
 
-def check_wiring(wiring: Wiring, axonal: Array, dendritic: Array, k: int) -> None:
+def check_wiring(wiring: Wiring, first_w: Array, axonal: Array, dendritic: Array, k: int) -> None:
     """ValueError for a wiring that leads out of its populations: files are sent, and the compiled loop does not look."""
     row, target = wiring.row, wiring.target
+    if first_w.shape != (wiring.size,):
+        raise ValueError(f"path: projection {k} has {first_w.shape} first weights for {wiring.size} synapses")
     for name, delays, n, least in (("axonal", axonal, wiring.n_pre, 1), ("dendritic", dendritic, wiring.n_post, 0)):
         if delays.shape not in ((1,), (n,)) or not least <= delays.min() <= delays.max() <= MOST:
             raise ValueError(f"path: the {name} delays of projection {k} are none")
