@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from neurosim.flags import Interrupted, nearest, options, typed, usable
+from neurosim.flags import Interrupted, asked_for, nearest, options, typed, usable
 
 TRAIN = {"fashion": 5000, "mnist": 5000}  # samples to learn from where --limit does not say; other tasks: all
 VALIDATION = 2000  # images at most to score on
@@ -149,8 +149,7 @@ def tune(
 
 def entries_of(rules: str | None, network: str, task: str) -> dict[str, Any]:
     """The lines named by --rules, each a group or a slug, of what can be tuned on that network, each once."""
-    slugs = dict.fromkeys(slug.strip() for slug in (rules or "all").removesuffix(",").split(","))
-    return {name: e for slug in slugs for name, e in named(slug, network, task).items()}
+    return {name: e for slug in asked_for(rules) for name, e in named(slug, network, task).items()}
 
 
 def named(slug: str, network: str, task: str) -> dict[str, Any]:

@@ -102,9 +102,15 @@ def line_up(rules: str | None, task: str, network: str, tuned: Path | None = Non
 
     rules: all, core (with its twin), three-factor (what learns by reward), a slug, or several of these.
     """
-    slugs = [slug.strip() for slug in ("all" if rules is None else rules.removesuffix(",")).split(",")]
-    found = {r.name: r for slug in dict.fromkeys(slugs) for r in named(slug, task, network, tuned)}
+    found = {r.name: r for slug in asked_for(rules) for r in named(slug, task, network, tuned)}
     return list(found.values())
+
+
+def asked_for(rules: str | None) -> list[str]:
+    """The names in --rules, each once; all where it is not given."""
+    return list(
+        dict.fromkeys(slug.strip() for slug in ("all" if rules is None else rules.removesuffix(",")).split(","))
+    )
 
 
 def named(slug: str, task: str, network: str, tuned: Path | None) -> list[Any]:

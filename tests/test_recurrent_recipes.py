@@ -377,6 +377,8 @@ def test_a_search_takes_groups_and_names_together_each_once():
     mixed = entries_of("oja, core,three-factor", "mlp", "digits")
     assert list(mixed)[0] == "oja" and mixed.keys() == core.keys() | reward.keys() > core.keys()
     assert not any(e.follows for e in mixed.values())
+    with pytest.raises(click.UsageError, match="unknown rule ''"):
+        entries_of("", "mlp", "digits")
 
 
 def test_a_search_finds_the_reservoirs_readout_first(tmp_path):

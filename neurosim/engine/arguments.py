@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,12 @@ def numbers(name: str, value: Any) -> Array:
         return np.asarray(float if isinstance(value, str) else value, np.float64)  # "5" is no number
     except (TypeError, ValueError):
         raise ValueError(f"{name}: given {value!r}, expected a number or an array of numbers") from None
+
+
+def number(name: str, value: Any) -> float:
+    """Of what must be one number; NaN, which lies within no bounds, where it is several."""
+    x = numbers(name, value)
+    return math.nan if x.ndim else float(x)
 
 
 def count(name: str, value: Any, least: int) -> int:
@@ -78,7 +85,7 @@ def normalising(value: Any, dt: float) -> tuple[float, float] | None:
 
 def whole(name: str, value: float, dt: float, least: int = 0) -> int:
     """A time in whole steps. ValueError where it is none, or too short."""
-    if np.ndim(numbers(name, value)) or value is None or not (np.isfinite(value) and value >= 0):
+    if not 0 <= number(name, value) < math.inf:
         raise ValueError(f"{name}: given {value!r} ms, it must be {least * dt:g} or more")
     n = round(value / dt)
     if abs(n * dt - value) > 1e-6 * max(dt, value) or n < least:
@@ -104,9 +111,7 @@ def channel_of(neuron: Any, tau_syn: float | None, onto: str | None, dt: float) 
             raise ValueError(f"tau_syn: given {tau_syn} ms, that of SRM0 is the neuron's tau_s, {neuron.tau_s} ms")
         return neuron.tau_s, neuron.tau_s
     tau = neuron.tau_syn if tau_syn is None and isinstance(neuron, LIF) else tau_syn
-    if np.ndim(numbers("tau_syn", 0.0 if tau is None else tau)):
-        raise ValueError(f"tau_syn: given {tau!r}, expected one number of ms")
-    if tau is not None and not tau >= dt:
+    if tau is not None and not number("tau_syn", tau) >= dt:
         raise ValueError(f"tau_syn: given {tau} ms, it must be at least dt = {dt} ms: times are in ms")
     return tau, tau
 

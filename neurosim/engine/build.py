@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from neurosim.engine.network import Network
 
 TOO_SLOW = 16  # a decay a step of so many roundings is off by some 3 %
+TABLE = 1 << 16  # steps between rebases at most, for each of which there are powers
 LONGEST, RANGE = 64.0, 30.0  # ms between rebases, and at most so many of the shortest time constant: exp(30) = 1e13
 
 
@@ -74,7 +75,7 @@ def build(net: Network) -> Ready:
         here["channel_end"] = len(rows)
     tables = Tables(net, rows, found)
     fastest = max([*rows.rate, *(1 / t for t in tables.taus)], default=0.0)
-    rebase = max(1, min(1 << 16, int(min(LONGEST, RANGE / fastest if fastest else LONGEST) / dt)))
+    rebase = max(1, min(TABLE, int(min(LONGEST, RANGE / fastest if fastest else LONGEST) / dt)))
     depth, places = 2 + longest(net), cells.last.size
     cells = cells._replace(
         spikes=np.zeros((depth, places), np.int32), count=np.zeros((depth, len(net.populations)), np.int64)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurosim.engine import wiring as wired
-from neurosim.engine.arguments import channel_of, check_rule, count, normalising, numbers, steps, weights_of, whole
+from neurosim.engine.arguments import channel_of, check_rule, count, normalising, number, steps, weights_of, whole
 from neurosim.engine.parts import INPUTS, Fixed, Population, Projection, SpikeTrains
 from neurosim.rules.spike_rule import SpikeRule
 
@@ -42,7 +42,7 @@ class Network(Fixed):
     def __init__(
         self, dt: float = 0.1, seed: int = 0, dtype: Any = np.float64, gate_every: float | None = None
     ) -> None:
-        if not 0 < numbers("dt", dt) < np.inf:
+        if not 0 < number("dt", dt) < np.inf:
             raise ValueError(f"dt: given {dt}, a step must be a positive number of ms")
         if dtype not in (np.float32, np.float64, "float32", "float64", np.dtype(np.float32), np.dtype(np.float64)):
             raise ValueError(f"dtype: given {dtype!r}, allowed are float32 and float64")
@@ -152,18 +152,18 @@ class Network(Fixed):
         if matrix is not None and weight is not None:
             raise ValueError("weight: given together with matrix, whose entries are the weights")
         low = (0.0 if rule else -np.inf) if w_min is None else w_min
-        if np.ndim(numbers("w_max", w_max)) or np.ndim(numbers("w_min", low)):
+        if np.isnan(number("w_max", w_max)):
             raise ValueError(f"w_min, w_max: given {w_min!r} and {w_max!r}, each is one number")
-        if np.isnan(low):
+        if np.isnan(number("w_min", low)):
             raise ValueError(f"w_min: given {w_min}, expected a number")
         if not low <= w_max:
             raise ValueError(f"w_max: given {w_max}, it must not lie below w_min = {low}")
         value = wiring.weight if matrix is not None else 1.0 if weight is None else weight
         value = value(g, wiring.size) if callable(value) else value
         first = weights_of(value, wiring, low, w_max, self.dtype)
-        if first.size and first.min() < 0 and onto is not None:
-            raise ValueError(f"weight: given {first.min():g}, a conductance, as {onto}, is 0 or more")
         key, tau = channel_of(post.neuron, tau_syn, onto, self.dt)
+        if onto is not None and first.min(initial=0) < 0:
+            raise ValueError(f"weight: given {first.min():g}, a conductance, as {onto}, is 0 or more")
         axonal = steps("delay_axonal", self.dt if delay_axonal is None else delay_axonal, pre.n, self.dt, 1)
         dendritic = steps("delay_dendritic", delay_dendritic, post.n, self.dt, 0)
         if rule is not None:
@@ -213,7 +213,7 @@ class Network(Fixed):
             if at is None or of[at] >= 0:
                 known = [n for n, i in ready.signals.items() if of[i] < 0]
                 raise ValueError(f"signal: given {name!r}, the rules of this network read {', '.join(known) or 'none'}")
-            if np.ndim(value) or not np.isfinite(numbers(name, value)):
+            if not np.isfinite(number(name, value)):
                 raise ValueError(f"{name}: given {value}, a signal is one finite number")
             parts = ready.decays.part[ready.decays.part["signal"] == at]
             if len(parts) and value < self.dt * parts["rate"].max() * (1 - 1e-9):

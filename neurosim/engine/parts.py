@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from neurosim.engine.arguments import numbers, per_unit, weights_of
+from neurosim.engine.arguments import number, numbers, per_unit, weights_of
 from neurosim.engine.arrays import Array
 from neurosim.engine.wiring import Wiring
 from neurosim.rules.spike_rule import SpikeRule
@@ -167,7 +167,7 @@ class Projection(Fixed):
     def scale_rows(self, total: float) -> None:
         """Every post unit's weights are multiplied so that they sum to total, then clipped at their bounds; a unit whose sum is
         not above 0 stays. ValueError where total is no positive number."""
-        if np.ndim(numbers("total", total)) or not 0 < total < np.inf:
+        if not 0 < number("total", total) < np.inf:
             raise ValueError(f"total: given {total!r}, weights are scaled to a positive sum")
         if self.wiring.dense:
             from neurosim.engine.scale import scaled

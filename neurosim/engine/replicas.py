@@ -28,9 +28,10 @@ def replica(net: Network, k: int) -> Network:
     fresh = lambda x: type(x)(*(arrays.aligned(a) for a in x))  # noqa: E731
     of = lambda stream: np.random.SeedSequence(net.seed, spawn_key=(stream, *new.lineage))  # noqa: E731
     random_state = of(1).generate_state(2, np.uint64)
+    w = arrays.joined([made.wires.w], made.wires.w.dtype)  # in large pages, as the network's
     own = {n: getattr(made.decays, n).copy() for n in ("up", "down") if len(made.decays.clocked)}
     new.ready = made._replace(
-        cells=fresh(made.cells), wires=made.wires._replace(w=made.wires.w.copy()), gates=fresh(made.gates),
+        cells=fresh(made.cells), wires=made.wires._replace(w=w), gates=fresh(made.gates),
         decays=made.decays._replace(z=arrays.aligned(made.decays.z), **own), clock=made.clock.copy(), random_state=random_state,
         flags=made.flags.copy(), scalars=made.scalars.copy(), tally=made.tally.copy(),
     )  # fmt: skip

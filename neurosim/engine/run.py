@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from neurosim.engine import arrays, kernel
-from neurosim.engine.arguments import numbers, whole
+from neurosim.engine.arguments import number, whole
 from neurosim.engine.build import Ready
 from neurosim.engine.environment import Environment, compiled_step
 from neurosim.engine.kinds import kind_of
@@ -171,7 +171,7 @@ def check_finite(net: Network, ready: Ready, rec: Recording) -> None:
         kind = ready.cells.population["kind"][p.index]
         if kind < arrays.POISSON and not np.isfinite(p.v.sum()):
             raise blown(net, p, rec, "a potential is NaN or inf, found")
-        if kind == arrays.POISSON and not 0 <= p.drive.min() <= p.drive.max() < np.inf:
+        if kind == arrays.POISSON and not 0 <= (drive := p.drive).min() <= drive.max() < np.inf:
             raise blown(net, p, rec, "its environment made a rate NaN, negative or inf, found")
 
 
@@ -183,7 +183,7 @@ class Ceiling:
     """BlowUp where a population's mean rate over WINDOW ms of the network's time is above Hz."""
 
     def __init__(self, net: Network, ceiling: float) -> None:
-        if np.ndim(numbers("ceiling", ceiling)) or not 0 < ceiling < np.inf:
+        if not 0 < number("ceiling", ceiling) < np.inf:
             raise ValueError(f"ceiling: given {ceiling}, it must be a positive number of Hz")
         self.net, self.Hz, self.steps = net, ceiling, max(1, round(WINDOW / net.dt))
         self.before = np.zeros(len(net.populations), np.int64)  # spikes at the last look, as this run counts them
