@@ -199,10 +199,8 @@ def draw(rows: Sequence[Mapping], manifest: Mapping) -> Figure:
             grid.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
             grid.set_title(how, fontsize=9)
             grid.set_axis_off()
-        right.suptitle(
-            "B  Filters of conv1, 5x5: red excites, blue inhibits; each panel on its own scale", fontsize=9.5,
-            fontweight="bold",
-        )  # fmt: skip
+        right.suptitle("B  Filters of conv1, 5x5", fontsize=9.5, fontweight="bold", x=0.01, ha="left")
+        right.supxlabel("red excites, blue inhibits; each panel on its own scale", fontsize=8.5)
     return fig
 
 

@@ -165,6 +165,18 @@ def test_a_file_that_leads_out_of_its_network_is_refused(tmp_path, name, change)
         ns.Network.load(tmp_path / "net.npz")
 
 
+def test_first_weights_that_are_counted_to_another_projection_are_refused(tmp_path):
+    """As many in all, so that no other check sees it."""
+    net = ns.Network(dt=1.0, seed=1)
+    x, y = net.add(10, ns.Poisson(), drive=40.0), net.add(5, ns.LIF())
+    for _ in range(2):
+        net.connect(x, y, fan_in=4, weight=5.0, tau_syn=5.0)
+    net.save(tmp_path / "net.npz")
+    changed(tmp_path / "net.npz", first_w_0=lambda x: x[:-1], first_w_1=lambda x: np.append(x, x[:1]))
+    with pytest.raises(ValueError, match="path: projection 0 has .19,. first weights for 20 synapses"):
+        ns.Network.load(tmp_path / "net.npz")
+
+
 def test_a_file_goes_on_with_a_drive_and_an_environment_between_its_turns(tmp_path):
     def heard(t, counts, drive, signal, memory):
         memory[0] += counts.sum()
